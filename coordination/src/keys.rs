@@ -1,0 +1,106 @@
+//! Names of everything in the bucket (design section 3), relative to the cluster's prefix.
+//!
+//! Numbers are fixed width so that key order is numeric order; no key is also a prefix of another followed by `/`.
+
+use crate::types::{CollectionUid, InstanceId, LogPosition, PartitionId, SegmentId};
+
+/// Cluster manifest: collections and their schema.
+pub const MANIFEST: &str = "_brainy/manifest.json";
+/// Assignment table.
+pub const ASSIGNMENTS: &str = "_brainy/assignments.json";
+/// Shared configuration.
+pub const CONFIG: &str = "_brainy/config.json";
+/// Heartbeats, one object an instance.
+pub const MEMBERS: &str = "_brainy/members/";
+/// Event log, one object an event.
+pub const EVENTS: &str = "_brainy/events/";
+/// Objects of the start-up probe.
+pub const PROBES: &str = "_brainy/probe/";
+
+/// Heartbeat of an instance.
+#[must_use]
+pub fn member(instance: &InstanceId) -> String {
+    format!("{MEMBERS}{instance}.json")
+}
+
+/// Lease of a partition.
+#[must_use]
+pub fn lock(partition: &PartitionId) -> String {
+    format!("_brainy/locks/{partition}.json")
+}
+
+/// Event number `sequence`.
+#[must_use]
+pub fn event(sequence: u64) -> String {
+    format!("{EVENTS}{sequence:020}")
+}
+
+/// Everything in the log of a partition.
+#[must_use]
+pub fn wal_partition(partition: &PartitionId) -> String {
+    format!("_brainy/wal/{partition}/")
+}
+
+/// Everything in the log of one epoch.
+#[must_use]
+pub fn wal_epoch(partition: &PartitionId, epoch: u64) -> String {
+    format!("_brainy/wal/{partition}/{epoch:012}/")
+}
+
+/// One slot of the log.
+#[must_use]
+pub fn wal_slot(partition: &PartitionId, position: LogPosition) -> String {
+    format!(
+        "{}{:012}",
+        wal_epoch(partition, position.epoch),
+        position.seq
+    )
+}
+
+/// The position a log key stands for, if it is one.
+#[must_use]
+pub fn parse_wal_slot(key: &str) -> Option<LogPosition> {
+    let mut parts = key.rsplit('/');
+    let seq = parts.next()?.parse().ok()?;
+    let epoch = parts.next()?.parse().ok()?;
+    Some(LogPosition { epoch, seq })
+}
+
+/// Marker by which an administrator accepts the loss of a poisoned log object.
+#[must_use]
+pub fn quarantine_accept(partition: &PartitionId, position: LogPosition) -> String {
+    format!(
+        "_brainy/quarantine/{partition}/{:012}-{:012}.accept",
+        position.epoch, position.seq
+    )
+}
+
+/// Manifest of a partition.
+#[must_use]
+pub fn partition_manifest(partition: &PartitionId) -> String {
+    format!("_brainy/partitions/{partition}.json")
+}
+
+/// Everything that belongs to the segments of a partition.
+#[must_use]
+pub fn segments(partition: &PartitionId) -> String {
+    format!("segments/{partition}/")
+}
+
+/// One file of a segment.
+#[must_use]
+pub fn segment_file(partition: &PartitionId, segment: &SegmentId, file: &str) -> String {
+    format!("segments/{partition}/{segment}/{file}")
+}
+
+/// Prefixes that hold everything of one collection, for its removal.
+#[must_use]
+pub fn collection_prefixes(collection: &CollectionUid) -> [String; 5] {
+    [
+        format!("_brainy/locks/{collection}/"),
+        format!("_brainy/wal/{collection}/"),
+        format!("_brainy/partitions/{collection}/"),
+        format!("_brainy/quarantine/{collection}/"),
+        format!("segments/{collection}/"),
+    ]
+}
