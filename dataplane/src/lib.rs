@@ -1,1 +1,6 @@
-//! Placeholder.
+//! brainyd: the vector store of Brainy, its roles and its HTTP API. `docs/architecture.md` follows a write and a query
+//! through these modules.
+
+pub mod error;
+pub mod model;
+pub mod service;

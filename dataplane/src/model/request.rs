@@ -1,0 +1,238 @@
+//! Requests and answers of the data path, already validated and free of HTTP.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use brainy_coordination::types::{LogPosition, Nonce, PartitionId};
+use serde::{Deserialize, Serialize};
+
+use super::{Filter, Payload, Point, PointId};
+
+/// Which points an operation concerns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Selector {
+    /// These ids.
+    Ids(Vec<PointId>),
+    /// All that match.
+    Filter(Filter),
+}
+
+/// A write as the user asked for it. Vectors are already checked and, in cosine collections, normalised.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum WriteOp {
+    /// Insert or replace whole points.
+    Upsert(Vec<Point>),
+    /// Remove points.
+    Delete(Selector),
+    /// Merge `payload` into the points' payloads, at `key` (dotted path) if given.
+    SetPayload {
+        /// Which points.
+        selector: Selector,
+        /// What to merge.
+        payload: Payload,
+        /// Where; the whole payload when absent.
+        key: Option<String>,
+    },
+    /// Replace the points' payloads.
+    OverwritePayload {
+        /// Which points.
+        selector: Selector,
+        /// The new payload.
+        payload: Payload,
+    },
+    /// Remove these keys (dotted paths).
+    DeletePayload {
+        /// Which points.
+        selector: Selector,
+        /// Keys to remove.
+        keys: Vec<String>,
+    },
+    /// Empty the points' payloads.
+    ClearPayload(Selector),
+    /// Replace vectors of existing points; unknown ids are ignored.
+    UpdateVectors(Vec<VectorUpdate>),
+}
+
+/// A new vector for an existing point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VectorUpdate {
+    /// Which point.
+    pub id: PointId,
+    /// The vector, as [`Point::vector`].
+    #[serde(with = "super::f32_le")]
+    pub vector: Vec<f32>,
+}
+
+/// How a write is to be carried out.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteOptions {
+    /// Identity of the request: retries under the same id are applied once (design rule 6).
+    pub request_id: Nonce,
+}
+
+/// What an acknowledged write reports.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WriteReceipt {
+    /// Position of the write in each partition it touched.
+    pub token: Token,
+}
+
+/// Read-your-writes token: a read that presents it sees at least these positions.
+///
+/// Written `{partition}@{epoch}:{seq}` joined by commas.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Token(pub BTreeMap<PartitionId, LogPosition>);
+
+/// A token that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a consistency token: pass what a write returned in its 'brainy-token' header")]
+pub struct TokenError(pub String);
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (partition, position)) in self.0.iter().enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            write!(f, "{comma}{partition}@{position}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Token {
+    type Err = TokenError;
+
+    fn from_str(text: &str) -> Result<Self, TokenError> {
+        let bad = || TokenError(text.chars().take(64).collect());
+        let mut map = BTreeMap::new();
+        for part in text.split(',').filter(|p| !p.is_empty()) {
+            let (partition, position) = part.split_once('@').ok_or_else(bad)?;
+            let (epoch, seq) = position.split_once(':').ok_or_else(bad)?;
+            let position = LogPosition::new(
+                epoch.parse().map_err(|_| bad())?,
+                seq.parse().map_err(|_| bad())?,
+            );
+            map.insert(partition.parse().map_err(|_| bad())?, position);
+        }
+        Ok(Token(map))
+    }
+}
+
+/// How fresh a read must be (design rule 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Consistency {
+    /// What the reader has.
+    Eventual,
+    /// Not older than this many milliseconds.
+    Bounded(u64),
+    /// Everything that was acknowledged before the read began.
+    Strong,
+}
+
+/// Freshness asked of one read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReadOptions {
+    /// Overrides the cluster's default.
+    pub consistency: Option<Consistency>,
+    /// Positions that must be visible.
+    pub token: Option<Token>,
+}
+
+/// Which parts of payloads to return.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum PayloadSelector {
+    /// Nothing.
+    None,
+    /// Everything.
+    All,
+    /// Only these dotted paths.
+    Include(Vec<String>),
+    /// All but these dotted paths.
+    Exclude(Vec<String>),
+}
+
+/// Nearest neighbours.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchRequest {
+    /// The query, checked and, in cosine collections, normalised.
+    #[serde(with = "super::f32_le")]
+    pub vector: Vec<f32>,
+    /// Only points that match.
+    pub filter: Option<Filter>,
+    /// How many of the best to return (offset already added).
+    pub limit: usize,
+    /// Width of the graph search; chosen by the engine when absent.
+    pub ef: Option<usize>,
+    /// Compare with every point instead of walking the graph.
+    pub exact: bool,
+    /// Worse scores are left out.
+    pub score_threshold: Option<f32>,
+    /// Payload to return.
+    pub with_payload: PayloadSelector,
+    /// Whether to return vectors.
+    pub with_vector: bool,
+}
+
+/// Points by id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetrieveRequest {
+    /// Which.
+    pub ids: Vec<PointId>,
+    /// Payload to return.
+    pub with_payload: PayloadSelector,
+    /// Whether to return vectors.
+    pub with_vector: bool,
+}
+
+/// Points in id order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScrollRequest {
+    /// Only points that match.
+    pub filter: Option<Filter>,
+    /// At most this many.
+    pub limit: usize,
+    /// Begin with this id (inclusive).
+    pub offset: Option<PointId>,
+    /// Payload to return.
+    pub with_payload: PayloadSelector,
+    /// Whether to return vectors.
+    pub with_vector: bool,
+}
+
+/// How many points match.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CountRequest {
+    /// Only points that match.
+    pub filter: Option<Filter>,
+}
+
+/// A point as it is returned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Identity.
+    pub id: PointId,
+    /// What [`PayloadSelector`] asked for.
+    pub payload: Option<Payload>,
+    /// The vector, if asked for.
+    pub vector: Option<Vec<f32>>,
+}
+
+/// A search hit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoredPoint {
+    /// The point.
+    pub record: Record,
+    /// Similarity (cosine, dot: higher is better) or distance (Euclid, Manhattan: lower is better).
+    pub score: f32,
+    /// Log position of the write that made this version of the point.
+    pub version: LogPosition,
+}
+
+/// One page of a scroll.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScrollPage {
+    /// The points, in id order.
+    pub records: Vec<Record>,
+    /// Where the next page begins.
+    pub next: Option<PointId>,
+}

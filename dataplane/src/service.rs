@@ -1,0 +1,135 @@
+//! What the HTTP API needs from a node. The API parses, authenticates and validates; the service routes, reads and writes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use brainy_coordination::manifest::{Collection, VectorParams};
+
+use crate::error::ServiceError;
+use crate::model::{
+    CountRequest, ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest,
+    SearchRequest, WriteOp, WriteOptions, WriteReceipt,
+};
+
+/// What a user chooses when creating a collection.
+#[derive(Clone, Debug)]
+pub struct CreateCollection {
+    /// Dimension and distance.
+    pub vector: VectorParams,
+    /// Partitions; the cluster's default when absent.
+    pub partitions: Option<u32>,
+    /// HNSW neighbours per node (M) and build width; defaults when absent.
+    pub hnsw: (Option<u32>, Option<u32>),
+}
+
+/// A collection and what is known of its contents.
+#[derive(Clone, Debug)]
+pub struct CollectionInfo {
+    /// Schema and partitions.
+    pub collection: Collection,
+    /// Live points, from the readers.
+    pub points: u64,
+    /// Points in segments with a graph.
+    pub indexed: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Whether every partition has an owner and a serving reader.
+    pub all_serving: bool,
+}
+
+/// One cluster seen from any of its nodes.
+#[async_trait]
+pub trait DataService: Send + Sync + 'static {
+    /// Creates a collection; `Conflict` when one of that name exists.
+    async fn create_collection(
+        &self,
+        name: &str,
+        spec: CreateCollection,
+    ) -> Result<(), ServiceError>;
+    /// Drops a collection; `false` when there was none.
+    async fn drop_collection(&self, name: &str) -> Result<bool, ServiceError>;
+    /// Names of all collections, ascending.
+    async fn collections(&self) -> Result<Vec<String>, ServiceError>;
+    /// Schema only; cheap (from the cached manifest, refreshed when the name is unknown).
+    async fn schema(&self, collection: &str) -> Result<Collection, ServiceError>;
+    /// Schema and contents.
+    async fn info(&self, collection: &str) -> Result<CollectionInfo, ServiceError>;
+    /// Applies a write; returns when it is durable in every partition it touches.
+    async fn write(
+        &self,
+        collection: &str,
+        op: WriteOp,
+        options: WriteOptions,
+    ) -> Result<WriteReceipt, ServiceError>;
+    /// Nearest neighbours for each request, best first.
+    async fn search(
+        &self,
+        collection: &str,
+        requests: Vec<SearchRequest>,
+        options: ReadOptions,
+    ) -> Result<Vec<Vec<ScoredPoint>>, ServiceError>;
+    /// Points by id, in the order asked; unknown ids are left out.
+    async fn retrieve(
+        &self,
+        collection: &str,
+        request: RetrieveRequest,
+        options: ReadOptions,
+    ) -> Result<Vec<Record>, ServiceError>;
+    /// One page in id order.
+    async fn scroll(
+        &self,
+        collection: &str,
+        request: ScrollRequest,
+        options: ReadOptions,
+    ) -> Result<ScrollPage, ServiceError>;
+    /// Exact count.
+    async fn count(
+        &self,
+        collection: &str,
+        request: CountRequest,
+        options: ReadOptions,
+    ) -> Result<u64, ServiceError>;
+
+    /// `GET /health`: role, instance, partitions, figures.
+    fn health(&self) -> serde_json::Value;
+    /// Whether this node serves what is assigned to it; the text says what is missing.
+    fn ready(&self) -> Result<(), String>;
+    /// `GET /coordinate/assignments`: the table as this node knows it, read afresh.
+    async fn assignments(&self) -> Result<serde_json::Value, ServiceError>;
+    /// `POST /coordinate/rebalance`: plan now; reports what changed.
+    async fn rebalance(&self) -> Result<serde_json::Value, ServiceError>;
+    /// `POST /sync/config`: publishes a new shared configuration by compare-and-swap, or re-reads it when `body` is empty.
+    async fn sync_config(&self, body: Option<serde_json::Value>)
+    -> Result<serde_json::Value, ServiceError>;
+    /// Prometheus text exposition.
+    fn metrics(&self) -> String;
+    /// Limits in force; the API checks requests against them.
+    fn limits(&self) -> Limits;
+}
+
+/// Request limits; hot-reloadable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest request body in bytes.
+    pub max_request_bytes: usize,
+    /// Most points, ids or queries in one request.
+    pub max_batch_points: usize,
+    /// Largest `limit` (plus offset) of a search or scroll.
+    pub max_search_limit: usize,
+    /// Largest vector size of a collection.
+    pub max_dimension: usize,
+    /// A request is answered within this time.
+    pub timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_request_bytes: 32 << 20,
+            max_batch_points: 10_000,
+            max_search_limit: 10_000,
+            max_dimension: 65_536,
+            timeout: Duration::from_secs(60),
+        }
+    }
+}
