@@ -1,0 +1,126 @@
+# Daily commands. `make help` lists them.
+#
+#   PROFILE=release      run and demo with full optimisation (the default, dev, is optimised where it is hot)
+#   ARGS="..."           extra arguments for run and demo
+#   SEEDS=n              how many schedules the protocol simulation tries
+#   CARGO_FLAGS=--locked refuse to change Cargo.lock, as CI does
+#   VENV=dir             where the Python client tests live (default .venv)
+#   BRAINY_CACHE=dir     where tools are kept between builds (default ~/.cache/brainy)
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+PROFILE ?= dev
+ARGS ?=
+SEEDS ?= 1000
+CARGO_FLAGS ?=
+VENV ?= .venv
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN = $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+CARGO ?= cargo
+CRD := crds/brainyclusters.yaml
+
+BRAINY_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/brainy
+TOOLS := $(BRAINY_CACHE)/tools
+DENY_VERSION := 0.20.2
+DENY := $(TOOLS)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+PYTHON := $(VENV)/bin/python
+VENV_READY := $(VENV)/.complete
+
+## Use
+
+.PHONY: run
+run: build ## Start a small cluster on this machine (Ctrl-C stops it)
+	exec $(BIN)/brainy-operator local -f examples/quickstart.yaml $(ARGS)
+
+.PHONY: demo
+demo: build ## Show a cluster at work: search, a killed writer, a handover, nothing lost
+	exec $(BIN)/brainy-demo $(ARGS)
+
+.PHONY: build
+build: setup-build ## Build all programs
+	$(CARGO) build $(CARGO_FLAGS) --profile $(PROFILE) --workspace --bins
+
+.PHONY: setup
+setup: ## Check what this machine lacks, install it where that is possible
+	@scripts/setup.sh
+
+.PHONY: setup-build
+setup-build:
+	@scripts/setup.sh build
+
+## Test
+
+# Every target selects the whole workspace: Cargo then sees the same features each time and compiles a crate once.
+.PHONY: test
+test: override PROFILE = dev
+test: venv build ## The whole ladder: unit, simulation, processes, S3, then the Python client
+	PATH="$(abspath $(VENV))/bin:$$PATH" $(CARGO) test $(CARGO_FLAGS) --workspace
+	$(MAKE) test-clients
+
+.PHONY: test-unit
+test-unit: setup-build ## Only the tests inside the crates: seconds
+	$(CARGO) test $(CARGO_FLAGS) --workspace --lib --bins
+
+.PHONY: test-clients
+test-clients: override PROFILE = dev
+test-clients: venv build ## The unmodified Qdrant client against a local cluster, or against BRAINY_URL
+	BRAINY_OPERATOR="$(abspath $(BIN))/brainy-operator" $(PYTHON) -m pytest tests/clients
+
+.PHONY: test-sim
+test-sim: setup-build ## Simulate the protocols under faults, SEEDS=1000
+	BRAINY_SIM_SEEDS=$(SEEDS) $(CARGO) test $(CARGO_FLAGS) --workspace --test simulation -- --nocapture
+
+.PHONY: sim-long
+sim-long: ## The same with SEEDS=100000, before a release
+	$(MAKE) test-sim SEEDS=100000
+
+.PHONY: lint
+lint: setup-build $(DENY) ## Format, clippy, documentation, dependencies; warnings are errors
+	$(CARGO) metadata --locked --format-version 1 >/dev/null
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_FLAGS) --workspace --no-deps
+	$(DENY) --log-level warn check --hide-inclusion-graph bans licenses sources
+
+## Maintain
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+.PHONY: crd
+crd: build ## Write the CRD's YAML from the Rust types
+	$(BIN)/brainy-operator crd > $(CRD).new
+	mv $(CRD).new $(CRD)
+
+.PHONY: venv
+venv: $(VENV_READY) ## Make the Python environment of the client tests
+
+.PHONY: clean
+clean: ## Remove what was built here (tools in BRAINY_CACHE stay)
+	$(CARGO) clean
+	rm -rf $(VENV) .brainy .pytest_cache
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+$(VENV_READY): tests/clients/requirements.txt
+	@scripts/setup.sh test
+	python3 -m venv --clear $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	$(PYTHON) -m pip --disable-pip-version-check check
+	touch $@
+
+# Unoptimised: it builds in a third of the time and checks this workspace in two seconds all the same.
+$(DENY): | setup-build
+	$(CARGO) install --quiet --locked --debug --version $(DENY_VERSION) --root $(TOOLS)/cargo-deny-$(DENY_VERSION) \
+	    --target-dir $(TOOLS)/build cargo-deny
+	rm -rf $(TOOLS)/build
