@@ -4,5 +4,6 @@
 //! servers or vectors.
 
 pub mod keys;
+pub mod partition;
 pub mod store;
 pub mod types;

@@ -1,0 +1,70 @@
+//! The partition manifest: which segments a partition consists of and up to where its log is contained in them.
+//!
+//! One object a partition, replaced by compare-and-swap only, always by the owner of its `epoch`. A new owner writes
+//! its epoch into the manifest before it serves ([`crate::takeover`]); from then on the tag that an older owner holds is
+//! stale, so a paused owner that wakes up cannot publish (design rules 1 and 3).
+//!
+//! Invariants
+//! - `epoch` never decreases and `applied` never decreases.
+//! - Every epoch below `epoch` has a fence in its log.
+//! - The segments hold exactly the effect of the log up to and including `applied`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{LogPosition, Nonce, SegmentId};
+
+/// One file of a segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileMeta {
+    /// Name below the segment's prefix.
+    pub name: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// CRC-32C of the whole file.
+    pub crc32c: u32,
+}
+
+/// One immutable segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentMeta {
+    /// Unique name.
+    pub id: SegmentId,
+    /// Rows (points, live when the segment was built).
+    pub rows: u64,
+    /// Deletions that hide rows of other segments.
+    pub tombstones: u64,
+    /// Newest log position of any row or tombstone in it.
+    pub newest: LogPosition,
+    /// Its files.
+    pub files: Vec<FileMeta>,
+}
+
+impl SegmentMeta {
+    /// Bytes of all files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|f| f.bytes).sum()
+    }
+}
+
+/// A request that was applied and must not be applied again (design rule 6).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedRequest {
+    /// Its identity.
+    pub id: Nonce,
+    /// Where it was logged.
+    pub at: LogPosition,
+}
+
+/// Contents of `_brainy/partitions/{partition}.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionManifest {
+    /// Epoch of the owner that wrote it.
+    pub epoch: u64,
+    /// The log up to and including here is contained in `segments`.
+    pub applied: LogPosition,
+    /// The segments, oldest first.
+    pub segments: Vec<SegmentMeta>,
+    /// The most recent requests up to `applied`, oldest first, bounded.
+    pub requests: Vec<AppliedRequest>,
+}
