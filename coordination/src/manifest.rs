@@ -1,0 +1,387 @@
+//! The cluster manifest: which collections exist, their schema and how many partitions each has.
+//!
+//! # Invariants
+//! - A collection's uid is never used again while anything of an earlier collection of that name may be left in the bucket:
+//!   the uid of a dropped one stays listed until its objects are removed.
+//! - Partition count, vector size and distance of a collection never change; changing them means a new collection.
+//! - Which partition a point belongs to ([`partition_index`]) is part of the format: it never changes for a collection.
+//!
+//! # Failure cases
+//! - A create whose answer was lost is repeated with the same creation nonce and recognises itself.
+//! - A drop that is repeated drops only the uid it met first, never a collection made under the same name since.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::document::{self, Document, DocumentError, Update, Versioned};
+use crate::keys;
+use crate::store::retry::Store;
+use crate::types::{CollectionUid, NameError, Nonce, PartitionId};
+
+/// Most partitions a collection can have; names of partitions have five digits.
+pub const MAX_PARTITIONS: u32 = 16_384;
+/// Most dimensions a vector can have.
+pub const MAX_VECTOR_SIZE: u32 = 65_536;
+
+/// Why the manifest could not be read or changed as asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Reading or writing the manifest failed.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The collection's name breaks the rule.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A value of the schema is out of range.
+    #[error("collection '{name}': {field} is {value}, it must be {rule}")]
+    Invalid {
+        /// The collection.
+        name: String,
+        /// Path of the field.
+        field: &'static str,
+        /// What was given.
+        value: u64,
+        /// What is allowed.
+        rule: String,
+    },
+    /// Another collection has that name.
+    #[error("collection '{name}' already exists. Choose another name or drop it first")]
+    AlreadyExists {
+        /// The name.
+        name: String,
+    },
+    /// The collection was created by this request and dropped by somebody else before the answer arrived.
+    #[error("collection '{name}' was created and then dropped by another request meanwhile")]
+    DroppedMeanwhile {
+        /// The name.
+        name: String,
+    },
+}
+
+/// How two vectors are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Distance {
+    /// Cosine similarity.
+    Cosine,
+    /// Dot product.
+    Dot,
+    /// Euclidean distance (L2).
+    Euclid,
+    /// Manhattan distance (L1).
+    Manhattan,
+}
+
+/// What the vectors of a collection look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VectorParams {
+    /// Dimensions.
+    pub size: u32,
+    /// How two of them are compared.
+    pub distance: Distance,
+}
+
+/// Parameters of the HNSW graph (Malkov and Yashunin, 2016).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HnswParams {
+    /// Links of a node per layer.
+    pub m: u32,
+    /// Candidates looked at while a node is inserted.
+    pub ef_construct: u32,
+}
+
+impl Default for HnswParams {
+    fn default() -> Self {
+        Self {
+            m: 16,
+            ef_construct: 100,
+        }
+    }
+}
+
+/// What a client asks for when it creates a collection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CollectionSpec {
+    /// Partitions, 1 to [`MAX_PARTITIONS`]; fixed for the collection's life.
+    pub partitions: u32,
+    /// Its vectors.
+    pub vector: VectorParams,
+    /// Its graph.
+    #[serde(default)]
+    pub hnsw: HnswParams,
+    /// Settings that the coordination layer carries without understanding them.
+    #[serde(default)]
+    pub extra: serde_json::Value,
+}
+
+impl CollectionSpec {
+    fn validate(&self, name: &str) -> Result<(), ManifestError> {
+        let check = |field, value: u32, min: u32, max: u32| {
+            if (min..=max).contains(&value) {
+                return Ok(());
+            }
+            Err(ManifestError::Invalid {
+                name: name.to_owned(),
+                field,
+                value: u64::from(value),
+                rule: format!("from {min} to {max}"),
+            })
+        };
+        check("partitions", self.partitions, 1, MAX_PARTITIONS)?;
+        check("vector.size", self.vector.size, 1, MAX_VECTOR_SIZE)?;
+        check("hnsw.m", self.hnsw.m, 2, 256)?;
+        check("hnsw.ef_construct", self.hnsw.ef_construct, 4, 10_000)
+    }
+}
+
+/// A collection that exists.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Collection {
+    /// Its name in the bucket.
+    pub uid: CollectionUid,
+    /// Chosen by the creating request; by it a repeated request recognises its own success.
+    pub created: Nonce,
+    /// What was asked for.
+    #[serde(flatten)]
+    pub spec: CollectionSpec,
+}
+
+impl Collection {
+    /// The partition that the point with canonical id bytes `id` belongs to: XXH3-64 with seed 0, then [`partition_index`].
+    #[must_use]
+    pub fn partition_of(&self, id: &[u8]) -> PartitionId {
+        self.partition(partition_index(xxh3_64(id), self.spec.partitions))
+    }
+
+    /// All partitions, ascending.
+    pub fn partitions(&self) -> impl Iterator<Item = PartitionId> + '_ {
+        (0..self.spec.partitions).map(|index| self.partition(index))
+    }
+
+    fn partition(&self, index: u32) -> PartitionId {
+        PartitionId {
+            collection: self.uid.clone(),
+            index,
+        }
+    }
+}
+
+/// Maps a hash to one of `partitions` equal ranges of the hash space: `floor(hash * partitions / 2^64)`.
+///
+/// Part of the stored format. Uses the high bits of the hash and no division (Lemire, 2019, "Fast random integer generation
+/// in an interval"). Zero `partitions` gives 0.
+#[must_use]
+pub fn partition_index(hash: u64, partitions: u32) -> u32 {
+    // The product is below 2^96, so the shifted value is below `partitions` and fits.
+    ((u128::from(hash) * u128::from(partitions)) >> 64) as u32
+}
+
+/// A collection whose objects are being removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedCollection {
+    /// Its name when it was dropped.
+    pub name: String,
+    /// Its creation nonce.
+    pub created: Nonce,
+    /// Version of the manifest that dropped it.
+    pub at_version: u64,
+}
+
+/// The manifest's body.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClusterManifest {
+    /// Identity of this cluster, random, fixed when the manifest is created. Caches on disk belong to one cluster.
+    pub cluster: Nonce,
+    /// Collections by name.
+    #[serde(default)]
+    pub collections: BTreeMap<String, Collection>,
+    /// Collections being removed.
+    #[serde(default)]
+    pub dropped: BTreeMap<CollectionUid, DroppedCollection>,
+}
+
+impl Document for ClusterManifest {
+    const FORMAT: u32 = 1;
+    const WHAT: &'static str = "cluster manifest";
+}
+
+impl ClusterManifest {
+    /// An empty manifest with a new identity.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self {
+            cluster: Nonce::random(),
+            collections: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+        }
+    }
+
+    /// All partitions of all collections.
+    pub fn partitions(&self) -> impl Iterator<Item = PartitionId> + '_ {
+        self.collections.values().flat_map(Collection::partitions)
+    }
+
+    /// The collection with uid `uid` and its name.
+    #[must_use]
+    pub fn by_uid(&self, uid: &CollectionUid) -> Option<(&str, &Collection)> {
+        self.collections
+            .iter()
+            .find(|(_, c)| c.uid == *uid)
+            .map(|(name, c)| (name.as_str(), c))
+    }
+
+    /// A uid that no collection, living or being removed, has. `None` after four collisions, which chance does not bring.
+    fn free_uid(&self, name: &str, created: Nonce) -> Result<CollectionUid, NameError> {
+        // '.' and '-' sort before '/': a listing in directory order would differ from one in byte order.
+        let safe: String = name.replace(['.', '-'], "_");
+        let mut uid = CollectionUid::new(format!("{safe}-{:08x}", created.0 as u32))?;
+        for word in 1..4 {
+            if self.by_uid(&uid).is_none() && !self.dropped.contains_key(&uid) {
+                break;
+            }
+            uid = CollectionUid::new(format!("{safe}-{:08x}", (created.0 >> (32 * word)) as u32))?;
+        }
+        Ok(uid)
+    }
+}
+
+/// Checks a collection's name: 1 to 128 of `[A-Za-z0-9._-]`, not beginning with '.'.
+///
+/// # Errors
+/// [`NameError`] with the rule.
+pub fn check_collection_name(name: &str) -> Result<(), NameError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if (1..=128).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(NameError {
+        what: "collection name",
+        value: name.chars().take(64).collect(),
+        rule: "1 to 128 letters, digits, '.', '_' and '-', not beginning with '.'",
+    })
+}
+
+/// The manifest; makes an empty one if there is none.
+///
+/// # Errors
+/// [`DocumentError`].
+pub async fn load_or_create(store: &Store) -> Result<Versioned<ClusterManifest>, DocumentError> {
+    loop {
+        if let Some(found) = document::load(store, keys::MANIFEST).await? {
+            return Ok(found);
+        }
+        let fresh = ClusterManifest::generate();
+        if let document::Written::Ours(written) =
+            document::try_write(store, keys::MANIFEST, None, fresh).await?
+        {
+            return Ok(written);
+        }
+    }
+}
+
+/// Creates collection `name`. Repeating the call with the same `created` nonce returns the same collection.
+///
+/// # Errors
+/// [`ManifestError`]; after an `Ambiguous` store error repeat with the same nonce.
+pub async fn create_collection(
+    store: &Store,
+    name: &str,
+    spec: &CollectionSpec,
+    created: Nonce,
+) -> Result<Collection, ManifestError> {
+    check_collection_name(name)?;
+    spec.validate(name)?;
+    load_or_create(store).await?;
+    let updated = document::update(
+        store,
+        keys::MANIFEST,
+        |current: Option<&Versioned<ClusterManifest>>| {
+            let mut manifest = current.map_or_else(ClusterManifest::generate, |c| c.body.clone());
+            if let Some(existing) = manifest.collections.get(name) {
+                if existing.created == created {
+                    return Ok(Update::Keep(existing.clone()));
+                }
+                return Err(ManifestError::AlreadyExists {
+                    name: name.to_owned(),
+                });
+            }
+            if manifest.dropped.values().any(|d| d.created == created) {
+                return Err(ManifestError::DroppedMeanwhile {
+                    name: name.to_owned(),
+                });
+            }
+            let collection = Collection {
+                uid: manifest.free_uid(name, created)?,
+                created,
+                spec: spec.clone(),
+            };
+            manifest
+                .collections
+                .insert(name.to_owned(), collection.clone());
+            Ok(Update::Write(manifest, collection))
+        },
+    )
+    .await?;
+    Ok(updated.outcome)
+}
+
+/// Moves collection `name` to the list of those being removed. `None` when there is none of that name.
+///
+/// # Errors
+/// [`ManifestError::Document`]; after an `Ambiguous` store error look whether the uid is gone before repeating.
+pub async fn drop_collection(
+    store: &Store,
+    name: &str,
+) -> Result<Option<CollectionUid>, ManifestError> {
+    let mut target: Option<CollectionUid> = None;
+    let updated = document::update(
+        store,
+        keys::MANIFEST,
+        |current: Option<&Versioned<ClusterManifest>>| {
+            let found = current.and_then(|m| m.collections.get(name).map(|c| (m, c)));
+            let Some((manifest, collection)) = found else {
+                return Ok::<_, ManifestError>(Update::Keep(target.clone()));
+            };
+            // Later rounds act only on what the first one met: the name may belong to a new collection by now.
+            let uid = target.get_or_insert_with(|| collection.uid.clone()).clone();
+            if uid != collection.uid {
+                return Ok(Update::Keep(Some(uid)));
+            }
+            let mut next = manifest.body.clone();
+            next.collections.remove(name);
+            next.dropped.insert(
+                uid.clone(),
+                DroppedCollection {
+                    name: name.to_owned(),
+                    created: collection.created,
+                    at_version: manifest.version + 1,
+                },
+            );
+            Ok(Update::Write(next, Some(uid)))
+        },
+    )
+    .await?;
+    Ok(updated.outcome)
+}
+
+/// Takes `uid` off the list of those being removed, once nothing of it is left in the bucket. Returns whether it was on it.
+///
+/// # Errors
+/// [`DocumentError`].
+pub async fn forget_dropped(store: &Store, uid: &CollectionUid) -> Result<bool, DocumentError> {
+    let updated = document::update(
+        store,
+        keys::MANIFEST,
+        |current: Option<&Versioned<ClusterManifest>>| {
+            let Some(manifest) = current.filter(|m| m.dropped.contains_key(uid)) else {
+                return Ok::<_, DocumentError>(Update::Keep(()));
+            };
+            let mut next = manifest.body.clone();
+            next.dropped.remove(uid);
+            Ok(Update::Write(next, ()))
+        },
+    )
+    .await?;
+    Ok(updated.wrote)
+}
