@@ -4,6 +4,7 @@
 //! whose answer it did not get ([`StoreError::Ambiguous`]). [`Store`](retry::Store) sits above it, retries, and
 //! settles ambiguous conditional writes by reading back (design rules 1 and 2). Protocols use only `Store`.
 
+mod common;
 pub mod dir;
 pub mod probe;
 pub mod retry;
