@@ -5,8 +5,18 @@
 
 pub mod assignment;
 pub mod document;
+pub mod gc;
+pub mod handoff;
 pub mod keys;
+pub mod lease;
 pub mod manifest;
+pub mod owner;
 pub mod partition;
+pub mod planner;
+pub mod replica;
+pub mod requests;
+pub mod ring;
 pub mod store;
+pub mod takeover;
 pub mod types;
+pub mod wal;

@@ -11,7 +11,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{LogPosition, Nonce, SegmentId};
+use crate::document::{self, Document, DocumentError, Versioned, Written};
+use crate::keys;
+use crate::store::retry::Store;
+use crate::types::{LogPosition, Nonce, PartitionId, SegmentId};
 
 /// One file of a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +60,7 @@ pub struct AppliedRequest {
 }
 
 /// Contents of `_brainy/partitions/{partition}.json`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionManifest {
     /// Epoch of the owner that wrote it.
     pub epoch: u64,
@@ -67,4 +70,70 @@ pub struct PartitionManifest {
     pub segments: Vec<SegmentMeta>,
     /// The most recent requests up to `applied`, oldest first, bounded.
     pub requests: Vec<AppliedRequest>,
+}
+
+impl Default for PartitionManifest {
+    /// What a partition without a manifest is: no owner yet, nothing applied, the log beginning at epoch 1.
+    fn default() -> Self {
+        Self {
+            epoch: 0,
+            applied: LogPosition::new(1, 0),
+            segments: Vec::new(),
+            requests: Vec::new(),
+        }
+    }
+}
+
+impl Document for PartitionManifest {
+    const FORMAT: u32 = 1;
+    const WHAT: &'static str = "partition manifest";
+}
+
+/// Why a manifest could not be published.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A successor has taken the partition over; what was built must not become visible.
+    #[error("partition {partition} is owned under epoch {theirs} now; this owner had {ours}")]
+    Deposed {
+        /// Which.
+        partition: PartitionId,
+        /// Epoch of the caller.
+        ours: u64,
+        /// Epoch found.
+        theirs: u64,
+    },
+    /// The manifest could not be read or written.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+}
+
+/// Replaces the manifest under `epoch` by what `edit` makes of it, again and again until that wins or a successor is
+/// found. `edit` must be idempotent: it sees its own effect when the answer to an earlier attempt was lost.
+///
+/// # Errors
+/// [`PublishError::Deposed`] when the manifest carries a greater epoch.
+pub async fn publish(
+    store: &Store,
+    partition: &PartitionId,
+    epoch: u64,
+    mut known: Option<Versioned<PartitionManifest>>,
+    mut edit: impl FnMut(&mut PartitionManifest),
+) -> Result<Versioned<PartitionManifest>, PublishError> {
+    let key = keys::partition_manifest(partition);
+    loop {
+        let mut body = known.as_ref().map(|k| k.body.clone()).unwrap_or_default();
+        if body.epoch > epoch {
+            return Err(PublishError::Deposed {
+                partition: partition.clone(),
+                ours: epoch,
+                theirs: body.epoch,
+            });
+        }
+        edit(&mut body);
+        body.epoch = epoch;
+        match document::try_write(store, &key, known.as_ref(), body).await? {
+            Written::Ours(written) => return Ok(written),
+            Written::Lost(found) => known = found,
+        }
+    }
 }

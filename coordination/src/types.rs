@@ -106,19 +106,28 @@ text_name!(
 );
 
 text_name!(
-    /// A segment: a ULID, so that names sort by creation and never repeat.
+    /// A segment: the epoch of the owner that built it and a ULID, so that names sort by creation and never repeat.
+    ///
+    /// The epoch is in the name so that a collector can tell, without reading anything, segments that a successor may
+    /// be building ([`crate::gc`]).
     SegmentId,
     "segment id",
-    26,
-    |b| b.is_ascii_uppercase() || b.is_ascii_digit(),
-    "a ULID of 26 characters"
+    39,
+    |b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-',
+    "'{epoch:012}-{ULID}'"
 );
 
 impl SegmentId {
-    /// A new, unique id.
+    /// A new, unique id for a segment built by the owner of `epoch`.
     #[must_use]
-    pub fn generate() -> Self {
-        Self(ulid::Ulid::generate().to_string())
+    pub fn generate(epoch: u64) -> Self {
+        Self(format!("{epoch:012}-{}", ulid::Ulid::generate()))
+    }
+
+    /// Epoch of the owner that built it; `None` for a name that does not follow the rule.
+    #[must_use]
+    pub fn epoch(&self) -> Option<u64> {
+        self.0.split_once('-')?.0.parse().ok()
     }
 }
 

@@ -1,0 +1,207 @@
+//! Garbage collection of one partition, by its owner.
+//!
+//! What may go, and when:
+//! - *Log slots* up to the manifest's `applied`, a grace period after this collector first saw the manifest pass them,
+//!   except fences and the newest object of every epoch. `applied` only grows, so a collector that was paused and
+//!   deposed deletes nothing that a successor needs.
+//! - *Objects beyond a fence*, which are never replayed: they stay; they are few and prove nothing.
+//! - *Segments* that the manifest does not name, a grace period after this collector first saw them unnamed, and
+//!   only those built under its own or an earlier epoch (the epoch is in the name): a successor's segment that is
+//!   uploaded but not published yet is out of reach of a paused collector. Its own unpublished segments it is told of.
+//!
+//! The grace period is what readers rely on ([`crate::replica::Replica::catch_up`]) and it is measured on the
+//! collector's own monotonic clock; a restarted collector waits again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::keys;
+use crate::partition::PartitionManifest;
+use crate::store::StoreError;
+use crate::store::retry::Store;
+use crate::types::{LogPosition, PartitionId, SegmentId};
+use crate::wal::{Slot, WalError, read_slot};
+
+/// Why a collection stopped early; what it did until then stands.
+#[derive(Debug, thiserror::Error)]
+pub enum GcError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The last object of an epoch could not be read to see whether it is a fence.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// The manifest could not be read.
+    #[error(transparent)]
+    Document(#[from] crate::document::DocumentError),
+}
+
+/// What one collection removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Log slots.
+    pub slots: usize,
+    /// Objects of segments.
+    pub segment_objects: usize,
+}
+
+/// Collects for one owner of one partition.
+#[derive(Debug)]
+pub struct Collector {
+    store: Store,
+    partition: PartitionId,
+    epoch: u64,
+    grace: Duration,
+    /// Positions that the manifest had passed, with the moment we first knew it; ascending.
+    passed: Vec<(Instant, LogPosition)>,
+    /// Segments that nothing named, with the moment we first saw it.
+    unnamed: BTreeMap<SegmentId, Instant>,
+    /// Every slot up to here is gone already, apart from what stays for good.
+    swept: Option<LogPosition>,
+}
+
+impl Collector {
+    /// A collector for the owner of `epoch`. `grace` is the cluster's, the same for its readers.
+    #[must_use]
+    pub fn new(store: Store, partition: PartitionId, epoch: u64, grace: Duration) -> Self {
+        Self {
+            store,
+            partition,
+            epoch,
+            grace,
+            passed: Vec::new(),
+            unnamed: BTreeMap::new(),
+            swept: None,
+        }
+    }
+
+    /// Removes what may go now. `building` are segments of this owner that are not published yet.
+    ///
+    /// # Errors
+    /// The store's; the next call goes on.
+    pub async fn collect(&mut self, building: &BTreeSet<SegmentId>) -> Result<Collected, GcError> {
+        let key = keys::partition_manifest(&self.partition);
+        let now = Instant::now();
+        let Some(manifest) = crate::document::load::<PartitionManifest>(&self.store, &key).await?
+        else {
+            return Ok(Collected::default());
+        };
+        if manifest.epoch > self.epoch {
+            // Deposed: the successor collects.
+            return Ok(Collected::default());
+        }
+        let slots = self.collect_log(manifest.applied, now).await?;
+        let segment_objects = self.collect_segments(building, now).await?;
+        Ok(Collected {
+            slots,
+            segment_objects,
+        })
+    }
+
+    async fn collect_log(&mut self, applied: LogPosition, now: Instant) -> Result<usize, GcError> {
+        if self.passed.last().is_none_or(|(_, p)| *p < applied) {
+            self.passed.push((now, applied));
+        }
+        let ripe = self
+            .passed
+            .iter()
+            .rev()
+            .find(|(since, _)| now.duration_since(*since) >= self.grace)
+            .map(|(_, position)| *position);
+        let Some(limit) = ripe else {
+            return Ok(0);
+        };
+        self.passed.retain(|(_, position)| *position >= limit);
+        if self.swept.is_some_and(|swept| swept >= limit) {
+            return Ok(0);
+        }
+        let mut slots: Vec<(LogPosition, String)> = Vec::new();
+        for object in self
+            .store
+            .list_all(&keys::wal_partition(&self.partition))
+            .await?
+        {
+            if let Some(position) = keys::parse_wal_slot(&object.key) {
+                slots.push((position, object.key));
+            }
+        }
+        let mut removed = 0;
+        for (i, (position, key)) in slots.iter().enumerate() {
+            let newest_of_epoch = slots
+                .get(i + 1)
+                .is_none_or(|(next, _)| next.epoch != position.epoch);
+            if *position > limit || newest_of_epoch {
+                continue;
+            }
+            // Beyond an epoch's fence lie at most the writes that were in flight; in front of them the fence itself.
+            let near_end = slots
+                .get(i + crate::takeover::MAX_IN_FLIGHT + 1)
+                .is_none_or(|(later, _)| later.epoch != position.epoch);
+            let closed_epoch = position.epoch < limit.epoch;
+            if near_end
+                && closed_epoch
+                && read_slot(&self.store, &self.partition, *position).await? == Slot::Fence
+            {
+                continue;
+            }
+            self.store.delete(key).await?;
+            removed += 1;
+        }
+        self.swept = Some(limit);
+        Ok(removed)
+    }
+
+    async fn collect_segments(
+        &mut self,
+        building: &BTreeSet<SegmentId>,
+        now: Instant,
+    ) -> Result<usize, GcError> {
+        let prefix = keys::segments(&self.partition);
+        let mut objects: BTreeMap<SegmentId, Vec<String>> = BTreeMap::new();
+        for object in self.store.list_all(&prefix).await? {
+            let name = object.key[prefix.len()..].split('/').next().unwrap_or("");
+            // A name that is none of ours is nobody's business here.
+            if let Ok(id) = SegmentId::new(name) {
+                objects.entry(id).or_default().push(object.key);
+            }
+        }
+        // Read after the listing: a segment published in between is named.
+        let named = self.named_segments().await?;
+        let candidates: BTreeSet<SegmentId> = objects
+            .keys()
+            .filter(|id| id.epoch().is_some_and(|e| e <= self.epoch))
+            .filter(|id| !named.contains(*id) && !building.contains(*id))
+            .cloned()
+            .collect();
+        self.unnamed.retain(|id, _| candidates.contains(id));
+        for id in candidates {
+            self.unnamed.entry(id).or_insert(now);
+        }
+        let ripe: Vec<SegmentId> = self
+            .unnamed
+            .iter()
+            .filter(|(_, since)| now.duration_since(**since) >= self.grace)
+            .map(|(id, _)| id.clone())
+            .collect();
+        let mut removed = 0;
+        for id in ripe {
+            for key in objects.remove(&id).unwrap_or_default() {
+                self.store.delete(&key).await?;
+                removed += 1;
+            }
+            self.unnamed.remove(&id);
+        }
+        Ok(removed)
+    }
+
+    async fn named_segments(&self) -> Result<BTreeSet<SegmentId>, GcError> {
+        let key = keys::partition_manifest(&self.partition);
+        let manifest: Option<crate::document::Versioned<PartitionManifest>> =
+            crate::document::load(&self.store, &key).await?;
+        Ok(manifest
+            .map(|m| m.segments.iter().map(|s| s.id.clone()).collect())
+            .unwrap_or_default())
+    }
+}
