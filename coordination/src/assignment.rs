@@ -136,6 +136,16 @@ pub enum ReaderState {
     Warming,
     /// Answers queries.
     Serving,
+    /// Answers queries until those that replace it are warm, then goes.
+    Retiring,
+}
+
+impl ReaderState {
+    /// Whether queries may be sent to it.
+    #[must_use]
+    pub fn serves(self) -> bool {
+        matches!(self, ReaderState::Serving | ReaderState::Retiring)
+    }
 }
 
 /// One reader of a partition.
@@ -190,11 +200,37 @@ impl Default for RingParams {
     }
 }
 
+/// How the cluster spreads and moves partitions; kept in the table so that every node plans alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Readers a partition gets besides its owner, as far as there are members that read.
+    pub read_replicas: u32,
+    /// Planned handoffs under way at once; 0 announces no new ones.
+    pub max_concurrent_moves: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            read_replicas: 1,
+            max_concurrent_moves: 4,
+        }
+    }
+}
+
 /// The table's body.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AssignmentTable {
     /// The ring that orders the members for each partition.
+    #[serde(default)]
     pub ring: RingParams,
+    /// How partitions are spread and moved.
+    #[serde(default)]
+    pub policy: Policy,
+    /// Version of the cluster manifest whose partitions are listed. A process that knows an older manifest reads it again
+    /// before it changes the table, so that it cannot remove a collection it has not heard of.
+    #[serde(default)]
+    pub manifest_version: u64,
     /// Grows with each change of membership or of a target.
     pub epoch: u64,
     /// The members.
