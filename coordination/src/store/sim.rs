@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use self::state::{Condition, Draw, Fault, State, Write};
-use super::common::{MAX_PAGE, check_key, slice_range};
+use super::common::{MAX_PAGE, check_key, check_range, slice_range};
 use super::{ETag, ListPage, Object, ObjectMeta, ObjectStore, StoreError};
 
 /// What may happen to each request. Probabilities are per request, exclusive of each other, and sum to at most 1.
@@ -458,6 +458,7 @@ impl ObjectStore for SimStore {
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         check_key("get-range", key)?;
+        check_range(key, &range)?;
         self.read("get-range", key, |state| {
             let object = state.objects.get(key).ok_or_else(|| not_found(key))?;
             slice_range(key, &object.body, &range)
