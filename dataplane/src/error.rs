@@ -11,6 +11,9 @@ pub enum ServiceError {
     /// 404.
     #[error("Collection `{0}` doesn't exist")]
     NoSuchCollection(String),
+    /// 404: a thing inside a collection.
+    #[error("{0}")]
+    NotFound(String),
     /// 409: the thing exists, or a compare-and-swap lost.
     #[error("{0}")]
     Conflict(String),
@@ -52,4 +55,25 @@ pub enum ServiceError {
     /// 500: a bug or damaged data; the text says which.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+impl ServiceError {
+    /// The same error, its text preceded by `place`: which part of a request it concerns. Kinds that have no text of their
+    /// own stay as they are.
+    #[must_use]
+    pub fn within(mut self, place: &str) -> Self {
+        match &mut self {
+            Self::BadRequest(text)
+            | Self::NotFound(text)
+            | Self::Conflict(text)
+            | Self::WrongNode { reason: text, .. }
+            | Self::Overloaded { reason: text, .. }
+            | Self::Unavailable(text)
+            | Self::Unknown(text)
+            | Self::Unsupported(text)
+            | Self::Internal(text) => *text = format!("{place}: {text}"),
+            Self::NoSuchCollection(_) | Self::TooLarge { .. } => {}
+        }
+        self
+    }
 }

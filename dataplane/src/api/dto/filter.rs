@@ -1,0 +1,325 @@
+//! Filters.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::{Given, at_most, refuse};
+use crate::error::ServiceError;
+use crate::model::{Condition, FieldCondition, Filter, MatchValue, PointId, Range, Scalar};
+
+/// `{"must": ..., "should": ..., "must_not": ...}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct FilterDto {
+    must: Option<OneOrMany<ConditionDto>>,
+    should: Option<OneOrMany<ConditionDto>>,
+    must_not: Option<OneOrMany<ConditionDto>>,
+    min_should: Given,
+}
+
+/// One thing, or a list of them.
+#[derive(Debug)]
+struct OneOrMany<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for V<T> {
+            type Value = OneOrMany<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a condition or a list of conditions")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<OneOrMany<T>, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(OneOrMany)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneOrMany<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(|one| OneOrMany(vec![one]))
+            }
+        }
+        deserializer.deserialize_any(V(PhantomData))
+    }
+}
+
+/// All kinds of conditions at once: which one it is shows in the fields that are there.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ConditionDto {
+    // On a field.
+    key: Option<String>,
+    r#match: Option<MatchDto>,
+    range: Option<RangeDto>,
+    values_count: Option<CountDto>,
+    geo_bounding_box: Given,
+    geo_radius: Given,
+    geo_polygon: Given,
+    // On a field, or of their own.
+    is_empty: Option<Emptiness>,
+    is_null: Option<Emptiness>,
+    // Of their own.
+    has_id: Option<Vec<PointId>>,
+    has_vector: Given,
+    slice: Given,
+    nested: Given,
+    // A filter inside.
+    must: Option<OneOrMany<ConditionDto>>,
+    should: Option<OneOrMany<ConditionDto>>,
+    must_not: Option<OneOrMany<ConditionDto>>,
+    min_should: Given,
+}
+
+/// `true` beside a key, or `{"key": ...}`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Emptiness {
+    Flag(bool),
+    Field(PayloadField),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PayloadField {
+    key: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct MatchDto {
+    value: Option<ScalarDto>,
+    any: Option<Vec<ScalarDto>>,
+    except: Option<Vec<ScalarDto>>,
+    text: Given,
+    text_any: Given,
+    phrase: Given,
+    prefix: Given,
+    substring: Given,
+}
+
+#[derive(Debug)]
+struct ScalarDto(Scalar);
+
+impl<'de> Deserialize<'de> for ScalarDto {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl Visitor<'_> for V {
+            type Value = ScalarDto;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string, a 64-bit integer or a boolean (for other numbers use 'range')")
+            }
+            fn visit_bool<E: Error>(self, value: bool) -> Result<ScalarDto, E> {
+                Ok(ScalarDto(Scalar::Bool(value)))
+            }
+            fn visit_i64<E: Error>(self, value: i64) -> Result<ScalarDto, E> {
+                Ok(ScalarDto(Scalar::Int(value)))
+            }
+            fn visit_u64<E: Error>(self, value: u64) -> Result<ScalarDto, E> {
+                i64::try_from(value)
+                    .map(|n| ScalarDto(Scalar::Int(n)))
+                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Unsigned(value), &self))
+            }
+            fn visit_str<E: Error>(self, value: &str) -> Result<ScalarDto, E> {
+                Ok(ScalarDto(Scalar::Text(value.to_owned())))
+            }
+        }
+        deserializer.deserialize_any(V)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RangeDto {
+    gt: Option<Bound>,
+    gte: Option<Bound>,
+    lt: Option<Bound>,
+    lte: Option<Bound>,
+}
+
+/// A number, or a text, which Qdrant reads as a date and time.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    Number(f64),
+    DateTime,
+}
+
+impl<'de> Deserialize<'de> for Bound {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl Visitor<'_> for V {
+            type Value = Bound;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number")
+            }
+            fn visit_f64<E: Error>(self, x: f64) -> Result<Bound, E> {
+                Ok(Bound::Number(x))
+            }
+            fn visit_u64<E: Error>(self, x: u64) -> Result<Bound, E> {
+                Ok(Bound::Number(x as f64))
+            }
+            fn visit_i64<E: Error>(self, x: i64) -> Result<Bound, E> {
+                Ok(Bound::Number(x as f64))
+            }
+            fn visit_str<E: Error>(self, _: &str) -> Result<Bound, E> {
+                Ok(Bound::DateTime)
+            }
+        }
+        deserializer.deserialize_any(V)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CountDto {
+    gt: Option<u32>,
+    gte: Option<u32>,
+    lt: Option<u32>,
+    lte: Option<u32>,
+}
+
+impl FilterDto {
+    /// The filter, if Brainy can evaluate it. Lists in it have at most `max_list` entries.
+    pub(crate) fn into_model(self, max_list: usize) -> Result<Filter, ServiceError> {
+        refuse(&[("filter 'min_should'", self.min_should.is_some())])?;
+        let clause = |conditions: Option<OneOrMany<ConditionDto>>| {
+            let conditions = conditions.map(|c| c.0).unwrap_or_default();
+            at_most("a list of conditions in 'filter'", conditions.len(), max_list)?;
+            conditions.into_iter().map(|c| c.into_model(max_list)).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Filter {
+            must: clause(self.must)?,
+            should: clause(self.should)?,
+            must_not: clause(self.must_not)?,
+        })
+    }
+}
+
+impl ConditionDto {
+    fn into_model(self, max_list: usize) -> Result<Condition, ServiceError> {
+        refuse(&[
+            ("filter condition 'geo_bounding_box'", self.geo_bounding_box.is_some()),
+            ("filter condition 'geo_radius'", self.geo_radius.is_some()),
+            ("filter condition 'geo_polygon'", self.geo_polygon.is_some()),
+            ("filter condition 'nested'", self.nested.is_some()),
+            ("filter condition 'has_vector'", self.has_vector.is_some()),
+            ("filter condition 'slice'", self.slice.is_some()),
+        ])?;
+        let mut found = Vec::new();
+        if let Some(ids) = self.has_id {
+            at_most("filter condition 'has_id'", ids.len(), max_list)?;
+            found.push(Condition::HasId(ids));
+        }
+        for (test, empty) in [(self.is_empty, true), (self.is_null, false)] {
+            let Some(test) = test else { continue };
+            let of = |key| if empty { Condition::IsEmpty(key) } else { Condition::IsNull(key) };
+            found.push(match (test, &self.key) {
+                (Emptiness::Field(field), None) => of(checked_key(field.key)?),
+                (Emptiness::Flag(true), Some(key)) => of(checked_key(key.clone())?),
+                (Emptiness::Flag(false), Some(key)) => Condition::Filter(Box::new(Filter {
+                    must_not: vec![of(checked_key(key.clone())?)],
+                    ..Filter::default()
+                })),
+                _ => {
+                    return Err(bad(
+                        "'is_empty' and 'is_null' are either true or false beside a 'key', or {\"key\": ...} alone",
+                    ));
+                }
+            });
+        }
+        let tests = [
+            self.r#match.map(|m| m.into_model(max_list)).transpose()?,
+            self.range.map(RangeDto::into_model).transpose()?,
+            self.values_count.map(CountDto::into_model),
+        ];
+        for test in tests.into_iter().flatten() {
+            let key = self.key.clone().ok_or_else(|| bad("a test of a field needs a 'key'"))?;
+            found.push(Condition::Field(FieldCondition {
+                key: checked_key(key)?,
+                test,
+            }));
+        }
+        let inner = FilterDto {
+            must: self.must,
+            should: self.should,
+            must_not: self.must_not,
+            min_should: self.min_should,
+        };
+        let has_inner = [&inner.must, &inner.should, &inner.must_not].iter().any(|c| c.is_some());
+        // An empty object is a filter without clauses, which holds for every point.
+        if has_inner || inner.min_should.is_some() || (found.is_empty() && self.key.is_none()) {
+            found.push(Condition::Filter(Box::new(inner.into_model(max_list)?)));
+        }
+        match (found.pop(), found.is_empty()) {
+            (Some(condition), true) => Ok(condition),
+            (Some(_), false) => Err(bad(
+                "a condition has exactly one test; put several into 'must'",
+            )),
+            (None, _) => Err(bad(
+                "a 'key' needs one of 'match', 'range', 'values_count', 'is_empty' and 'is_null'",
+            )),
+        }
+    }
+}
+
+impl MatchDto {
+    fn into_model(self, max_list: usize) -> Result<MatchValue, ServiceError> {
+        refuse(&[
+            ("filter condition 'match.text' (full text)", self.text.is_some()),
+            ("filter condition 'match.text_any' (full text)", self.text_any.is_some()),
+            ("filter condition 'match.phrase' (full text)", self.phrase.is_some()),
+            ("filter condition 'match.prefix'", self.prefix.is_some()),
+            ("filter condition 'match.substring'", self.substring.is_some()),
+        ])?;
+        let list = |name: &str, values: Vec<ScalarDto>| {
+            at_most(name, values.len(), max_list)?;
+            Ok::<_, ServiceError>(values.into_iter().map(|v| v.0).collect())
+        };
+        match (self.value, self.any, self.except) {
+            (Some(value), None, None) => Ok(MatchValue::Value(value.0)),
+            (None, Some(any), None) => Ok(MatchValue::Any(list("'match.any'", any)?)),
+            (None, None, Some(except)) => Ok(MatchValue::Except(list("'match.except'", except)?)),
+            _ => Err(bad("'match' has exactly one of 'value', 'any' and 'except'")),
+        }
+    }
+}
+
+impl RangeDto {
+    fn into_model(self) -> Result<MatchValue, ServiceError> {
+        let number = |bound: Option<Bound>| match bound {
+            None => Ok(None),
+            Some(Bound::Number(x)) => Ok(Some(x)),
+            Some(Bound::DateTime) => Err(ServiceError::Unsupported(
+                "filter condition 'range' over dates and times".to_owned(),
+            )),
+        };
+        Ok(MatchValue::Range(Range {
+            gt: number(self.gt)?,
+            gte: number(self.gte)?,
+            lt: number(self.lt)?,
+            lte: number(self.lte)?,
+        }))
+    }
+}
+
+impl CountDto {
+    fn into_model(self) -> MatchValue {
+        MatchValue::ValuesCount(Range {
+            gt: self.gt.map(f64::from),
+            gte: self.gte.map(f64::from),
+            lt: self.lt.map(f64::from),
+            lte: self.lte.map(f64::from),
+        })
+    }
+}
+
+fn checked_key(key: String) -> Result<String, ServiceError> {
+    if key.is_empty() {
+        return Err(bad("'key' is empty, it must be the path of a payload field"));
+    }
+    Ok(key)
+}
+
+fn bad(text: &str) -> ServiceError {
+    ServiceError::BadRequest(format!("filter: {text}"))
+}

@@ -1,0 +1,112 @@
+//! Which points, and which of their parts.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor, value};
+
+use super::filter::FilterDto;
+use super::{Given, at_most, refuse};
+use crate::error::ServiceError;
+use crate::model::{PayloadSelector, PointId, Selector};
+use crate::service::Limits;
+
+/// `true`, `false`, a list of paths, `{"include": [...]}` or `{"exclude": [...]}`.
+#[derive(Debug)]
+pub(crate) struct WithPayload(pub(crate) PayloadSelector);
+
+impl<'de> Deserialize<'de> for WithPayload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Parts {
+            include: Option<Vec<String>>,
+            exclude: Option<Vec<String>>,
+        }
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = WithPayload;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false, a list of payload paths, {\"include\": [...]} or {\"exclude\": [...]}")
+            }
+            fn visit_bool<E: Error>(self, all: bool) -> Result<WithPayload, E> {
+                Ok(WithPayload(if all { PayloadSelector::All } else { PayloadSelector::None }))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<WithPayload, A::Error> {
+                Vec::deserialize(value::SeqAccessDeserializer::new(seq))
+                    .map(|paths| WithPayload(PayloadSelector::Include(paths)))
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<WithPayload, A::Error> {
+                let parts = Parts::deserialize(value::MapAccessDeserializer::new(map))?;
+                match (parts.include, parts.exclude) {
+                    (Some(paths), None) => Ok(WithPayload(PayloadSelector::Include(paths))),
+                    (None, Some(paths)) => Ok(WithPayload(PayloadSelector::Exclude(paths))),
+                    _ => Err(A::Error::custom("exactly one of 'include' and 'exclude' is needed")),
+                }
+            }
+        }
+        deserializer.deserialize_any(V)
+    }
+}
+
+/// `true`, `false`, or a list of names, of which only the empty one exists.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum WithVector {
+    /// All or none.
+    All(bool),
+    /// By name.
+    Names(Vec<String>),
+}
+
+impl WithVector {
+    /// Whether to return the vector.
+    pub(crate) fn wanted(selector: Option<Self>) -> Result<bool, ServiceError> {
+        match selector {
+            None => Ok(false),
+            Some(WithVector::All(all)) => Ok(all),
+            Some(WithVector::Names(names)) => match names.iter().find(|name| !name.is_empty()) {
+                Some(name) => Err(ServiceError::Unsupported(format!(
+                    "named vectors ('{}' in with_vector)",
+                    name.chars().take(64).collect::<String>()
+                ))),
+                None => Ok(!names.is_empty()),
+            },
+        }
+    }
+}
+
+/// `points` or `filter`, of a delete and its kin.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SelectorDto {
+    points: Option<Vec<PointId>>,
+    filter: Option<FilterDto>,
+    shard_key: Given,
+}
+
+impl SelectorDto {
+    pub(crate) fn into_model(self, limits: &Limits) -> Result<Selector, ServiceError> {
+        selector(self.points, self.filter, &self.shard_key, limits)
+    }
+}
+
+/// Exactly one of `points` and `filter`.
+pub(crate) fn selector(
+    points: Option<Vec<PointId>>,
+    filter: Option<FilterDto>,
+    shard_key: &Given,
+    limits: &Limits,
+) -> Result<Selector, ServiceError> {
+    refuse(&[("shard_key", shard_key.is_some())])?;
+    match (points, filter) {
+        (Some(ids), None) => {
+            at_most("'points'", ids.len(), limits.max_batch_points)?;
+            Ok(Selector::Ids(ids))
+        }
+        (None, Some(filter)) => Ok(Selector::Filter(filter.into_model(limits.max_batch_points)?)),
+        _ => Err(ServiceError::BadRequest(
+            "exactly one of 'points' and 'filter' is needed to say which points".to_owned(),
+        )),
+    }
+}

@@ -1,0 +1,88 @@
+//! The HTTP API: Qdrant's public REST API, so that existing clients work unchanged, and Brainy's operations.
+//!
+//! The API parses, authenticates, validates and maps errors; a [`DataService`] routes, reads and writes. What a request goes
+//! through: [`observe`](guard::observe) (clock, panics, error bodies, metrics), [`guard`](guard::guard) (key, query parameters
+//! and headers, time-out), a handler (typed body, checks against schema and [`Limits`](crate::service::Limits)), the service.
+//!
+//! # Rules
+//! - Nothing that changes the meaning of a request is ignored: parts of Qdrant's API that Brainy lacks are answered with 501
+//!   by name, unknown fields with 400. Settings that only tune Qdrant's storage (`on_disk`, `optimizers_config`,
+//!   `wal_config`, `replication_factor`, ...) are accepted without effect.
+//! - Every error has the form `{"status":{"error":"..."},"time":seconds,"result":null}`.
+//! - Handlers may be dropped at any await point (time-out, client gone): the service finishes or abandons on its own.
+//!
+//! # Additions to Qdrant's API
+//! - `brainy-consistency: eventual | bounded:<ms> | strong` and `brainy-token: <token>` on reads; `consistency=majority|quorum|all`
+//!   means strong, a number means the cluster's default (it counts replicas, which Brainy does not have).
+//! - `brainy-request-id: <32 hex digits or UUID>` on writes: repeats are applied once. Every answer to a write carries it, also
+//!   when the server chose it. Successful ones carry `brainy-token`.
+//! - `GET /health`, `/coordinate/assignments`; `POST /coordinate/rebalance`, `/sync/config` answer plain documents.
+
+mod auth;
+mod body;
+mod collections;
+mod dto;
+mod errors;
+mod extract;
+mod guard;
+pub mod metrics;
+mod ops;
+mod points;
+mod query;
+mod unsupported;
+pub mod vector;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+
+use crate::service::DataService;
+
+pub use auth::ApiKeys;
+use guard::Class;
+use metrics::ApiMetrics;
+
+/// Settings of the API that are fixed for the life of the process.
+#[derive(Clone, Debug, Default)]
+pub struct ApiConfig {
+    /// Keys; without any the API is open to whoever reaches it.
+    pub api_keys: ApiKeys,
+    /// Where requests are counted; [`ApiMetrics::register`] makes one that is exported.
+    pub metrics: ApiMetrics,
+}
+
+/// What handlers and middleware share.
+#[derive(Clone)]
+struct AppState {
+    service: Arc<dyn DataService>,
+    keys: Arc<ApiKeys>,
+    metrics: ApiMetrics,
+}
+
+/// The whole API over `service`.
+pub fn router(service: Arc<dyn DataService>, config: ApiConfig) -> Router {
+    let state = AppState {
+        service,
+        keys: Arc::new(config.api_keys),
+        metrics: config.metrics,
+    };
+    let guarded = |class: Class, routes: Router<AppState>| {
+        routes.route_layer(from_fn_with_state((state.clone(), class), guard::guard))
+    };
+    let reads = collections::reads()
+        .merge(query::routes())
+        .merge(ops::reads())
+        .merge(unsupported::routes());
+    let writes = points::routes().merge(collections::indexes());
+    let changes = collections::changes().merge(ops::changes());
+    Router::new()
+        .merge(ops::probes())
+        .merge(guarded(Class::Read, reads))
+        .merge(guarded(Class::Write, writes))
+        .merge(guarded(Class::Change, changes))
+        .fallback(guard::no_such_route)
+        .method_not_allowed_fallback(guard::no_such_method)
+        .layer(from_fn_with_state(state.clone(), guard::observe))
+        .with_state(state)
+}
