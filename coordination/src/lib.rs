@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod owner;
 pub mod partition;
 pub mod planner;
+pub mod rebalance;
 pub mod replica;
 pub mod requests;
 pub mod ring;
