@@ -26,7 +26,6 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::RngExt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
@@ -344,7 +343,7 @@ where
         }
         // The winner's document is in hand, so the first retry follows at once; later ones spread out and read anew.
         if attempts > 1 {
-            sleep(pause.mul_f64(rand::rng().random_range(0.5..=1.0))).await;
+            sleep(store.jittered(pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             current = load::<T>(store, key).await?;
         }

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::RngExt;
+use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep};
 
 use super::{ETag, ListPage, Object, ObjectMeta, ObjectStore, StoreError};
@@ -75,6 +77,7 @@ pub struct Store {
     inner: Arc<dyn ObjectStore>,
     policy: RetryPolicy,
     counts: Arc<RequestCounts>,
+    jitter: Arc<Mutex<SmallRng>>,
 }
 
 impl Store {
@@ -85,7 +88,22 @@ impl Store {
             inner,
             policy,
             counts: Arc::default(),
+            jitter: Arc::new(Mutex::new(rand::make_rng())),
         }
+    }
+
+    /// The same store with pauses that follow from `seed`, so that a simulation can be run again.
+    #[must_use]
+    pub fn with_jitter_seed(self, seed: u64) -> Self {
+        Self {
+            jitter: Arc::new(Mutex::new(SmallRng::seed_from_u64(seed))),
+            ..self
+        }
+    }
+
+    /// A pause of half to all of `longest`: keeps contenders apart without losing the exponential shape.
+    pub(crate) fn jittered(&self, longest: Duration) -> Duration {
+        longest.mul_f64(self.jitter.lock().random_range(0.5..=1.0))
     }
 
     /// The same store under another policy (for example a short deadline for probes); counts are shared.
@@ -295,7 +313,7 @@ impl Store {
     async fn pause(&self, attempt: &mut Attempt, error: StoreError) -> Result<(), StoreError> {
         let pause = attempt.next_pause(error)?;
         self.counts.retries.fetch_add(1, Ordering::Relaxed);
-        sleep(pause).await;
+        sleep(self.jittered(pause)).await;
         Ok(())
     }
 }
@@ -318,7 +336,7 @@ impl Attempt {
         }
     }
 
-    /// The pause before the next attempt, or the error to give up with.
+    /// The pause before the next attempt, without jitter, or the error to give up with.
     fn next_pause(&mut self, error: StoreError) -> Result<Duration, StoreError> {
         self.ambiguous |= matches!(error, StoreError::Ambiguous { .. });
         if !error.is_transient() || self.started.elapsed() + self.pause > self.policy.deadline {
@@ -330,8 +348,7 @@ impl Attempt {
         }
         let pause = self.pause;
         self.pause = (self.pause * 2).min(self.policy.max_pause);
-        // Full jitter on the upper half keeps contenders apart without losing the exponential shape.
-        Ok(pause.mul_f64(rand::rng().random_range(0.5..=1.0)))
+        Ok(pause)
     }
 
     /// An error of the read that should have settled a conditional write leaves that write unsettled.

@@ -24,7 +24,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, sleep};
 
 use self::state::{Condition, Draw, Fault, State, Write};
@@ -106,6 +107,8 @@ pub struct Effect {
     pub kind: EffectKind,
     /// The tag that the object has since; `None` after a removal.
     pub etag: Option<ETag>,
+    /// The content that the object has since; `None` after a removal.
+    pub body: Option<Bytes>,
 }
 
 /// What an [`Effect`] did.
@@ -128,18 +131,12 @@ pub struct SimBucket {
 }
 
 /// State of the way between one caller and the bucket.
+#[derive(Default)]
 struct Link {
-    frozen: watch::Sender<bool>,
+    frozen: bool,
+    /// Wakes what hung, in the order in which it began to hang (a `watch` channel wakes in random order).
+    thawed: Arc<Notify>,
     cut: bool,
-}
-
-impl Default for Link {
-    fn default() -> Self {
-        Self {
-            frozen: watch::Sender::new(false),
-            cut: false,
-        }
-    }
 }
 
 impl fmt::Debug for SimBucket {
@@ -188,7 +185,10 @@ impl SimBucket {
     fn set_frozen(&self, name: &str, frozen: bool) {
         let mut callers = self.callers.lock();
         let link = callers.entry(name.to_owned()).or_default();
-        link.frozen.send_replace(frozen);
+        link.frozen = frozen;
+        if !frozen {
+            link.thawed.notify_waiters();
+        }
     }
 
     /// Cuts `name` off, or connects it again. Requests that have not taken effect fail as `Busy`; a write that has,
@@ -235,10 +235,11 @@ impl SimBucket {
         state.corrupt(key, change)
     }
 
-    fn frozen(&self, caller: &str) -> watch::Receiver<bool> {
-        let mut callers = self.callers.lock();
-        let link = callers.entry(caller.to_owned()).or_default();
-        link.frozen.subscribe()
+    /// What to wait for while `caller` is frozen.
+    fn frozen(&self, caller: &str) -> Option<OwnedNotified> {
+        let callers = self.callers.lock();
+        let link = callers.get(caller).filter(|link| link.frozen)?;
+        Some(Arc::clone(&link.thawed).notified_owned())
     }
 
     fn is_cut(&self, caller: &str) -> bool {
@@ -290,9 +291,9 @@ impl SimStore {
     }
 
     async fn thawed(&self) {
-        let mut frozen = self.bucket.frozen(&self.caller);
-        // The sender lives as long as the bucket, which `self` holds.
-        let _ = frozen.wait_for(|frozen| !frozen).await;
+        while let Some(thawed) = self.bucket.frozen(&self.caller) {
+            thawed.await;
+        }
     }
 
     /// The way to the store, up to the point where the effect happens.

@@ -167,6 +167,7 @@ impl State {
             }
             _ => {}
         }
+        let body = write.body.clone();
         let etag = match write.body {
             Some(body) => {
                 self.check_neighbours(write.what, &key)?;
@@ -188,6 +189,7 @@ impl State {
             key,
             kind,
             etag: etag.clone(),
+            body,
         });
         Ok(etag)
     }
