@@ -4,12 +4,15 @@
 //! servers or vectors.
 
 pub mod assignment;
+pub mod config;
 pub mod document;
+pub mod events;
 pub mod gc;
 pub mod handoff;
 pub mod keys;
 pub mod lease;
 pub mod manifest;
+pub mod members;
 pub mod owner;
 pub mod partition;
 pub mod planner;
