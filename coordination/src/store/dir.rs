@@ -27,7 +27,7 @@ use bytes::Bytes;
 use self::disk::Disk;
 pub use self::upload::Upload;
 use super::common::{MAX_PAGE, check_key, check_range};
-use super::{ETag, ListPage, Object, ObjectStore, StoreError};
+use super::{ETag, ListPage, Object, ObjectMeta, ObjectStore, StoreError};
 
 /// What must hold for a write to take effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,24 @@ pub struct Head {
     pub etag: ETag,
     /// When it was written, by this machine's clock.
     pub modified: SystemTime,
+}
+
+/// One row of a [`Listing`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Key and size.
+    pub object: ObjectMeta,
+    /// When it was written, by this machine's clock.
+    pub modified: SystemTime,
+}
+
+/// One page of a listing with what the file system knows of each object.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// The rows, in byte order of their keys.
+    pub rows: Vec<Row>,
+    /// Whether keys after the last row may exist.
+    pub truncated: bool,
 }
 
 /// See the [module](self).
@@ -102,6 +120,24 @@ impl DirStore {
         let owned = key.to_owned();
         self.run("get", key, false, move |disk| disk.open_object(&owned))
             .await
+    }
+
+    /// As [`ObjectStore::list`], with times.
+    ///
+    /// # Errors
+    /// As [`ObjectStore::list`].
+    pub async fn list_rows(
+        &self,
+        prefix: &str,
+        start_after: Option<&str>,
+        limit: usize,
+    ) -> Result<Listing, StoreError> {
+        let limit = limit.clamp(1, MAX_PAGE);
+        let (owned, after) = (prefix.to_owned(), start_after.map(str::to_owned));
+        blocking(&self.disk, "list", prefix, false, move |disk| {
+            disk.list(&owned, after.as_deref(), limit)
+        })
+        .await
     }
 
     /// Begins a write whose body comes in pieces.
@@ -217,11 +253,10 @@ impl ObjectStore for DirStore {
         start_after: Option<&str>,
         limit: usize,
     ) -> Result<ListPage, StoreError> {
-        let limit = limit.clamp(1, MAX_PAGE);
-        let (owned, after) = (prefix.to_owned(), start_after.map(str::to_owned));
-        blocking(&self.disk, "list", prefix, false, move |disk| {
-            disk.list(&owned, after.as_deref(), limit)
+        let listing = self.list_rows(prefix, start_after, limit).await?;
+        Ok(ListPage {
+            objects: listing.rows.into_iter().map(|row| row.object).collect(),
+            truncated: listing.truncated,
         })
-        .await
     }
 }

@@ -5,14 +5,15 @@ use std::io;
 use std::path::Path;
 
 use super::{Disk, is_absent, layout};
-use crate::store::{ListPage, ObjectMeta, StoreError};
+use crate::store::dir::{Listing, Row};
+use crate::store::{ObjectMeta, StoreError};
 
 /// What is asked of a listing, and what was found so far.
 struct Walk<'a> {
     prefix: &'a str,
     after: Option<&'a str>,
     wanted: usize,
-    found: Vec<ObjectMeta>,
+    found: Vec<Row>,
 }
 
 impl Walk<'_> {
@@ -36,7 +37,7 @@ impl Disk {
         prefix: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<ListPage, StoreError> {
+    ) -> Result<Listing, StoreError> {
         let mut walk = Walk {
             prefix,
             after,
@@ -49,7 +50,7 @@ impl Disk {
             .split_terminator('/')
             .any(|p| matches!(p, "" | "." | ".."))
         {
-            return Ok(ListPage::default());
+            return Ok(Listing::default());
         }
         let folder = match start.strip_suffix('/') {
             Some(key) => layout::path(&self.objects, key),
@@ -59,8 +60,8 @@ impl Disk {
             .map_err(|e| self.error("list", prefix, &e))?;
         let truncated = walk.found.len() > limit;
         walk.found.truncate(limit);
-        Ok(ListPage {
-            objects: walk.found,
+        Ok(Listing {
+            rows: walk.found,
             truncated,
         })
     }
@@ -100,9 +101,12 @@ impl Disk {
                 continue;
             }
             match fs::metadata(&path) {
-                Ok(meta) => walk.found.push(ObjectMeta {
-                    size: meta.len(),
-                    key,
+                Ok(meta) => walk.found.push(Row {
+                    modified: meta.modified()?,
+                    object: ObjectMeta {
+                        size: meta.len(),
+                        key,
+                    },
                 }),
                 // Removed since.
                 Err(e) if is_absent(&e) => {}
