@@ -231,7 +231,8 @@ impl ClusterManifest {
             .map(|(name, c)| (name.as_str(), c))
     }
 
-    /// A uid that no collection, living or being removed, has. `None` after four collisions, which chance does not bring.
+    /// A uid that no collection, living or being removed, has: the name and 32 bits of the creation nonce, others of its
+    /// bits where those are taken. All four being taken is not brought by chance.
     fn free_uid(&self, name: &str, created: Nonce) -> Result<CollectionUid, NameError> {
         // '.' and '-' sort before '/': a listing in directory order would differ from one in byte order.
         let safe: String = name.replace(['.', '-'], "_");

@@ -2,8 +2,11 @@
 #![allow(dead_code)] // Each test binary uses its part.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use brainy_coordination::assignment::{Member, Role};
+use brainy_coordination::store::retry::{RetryPolicy, Store};
+use brainy_coordination::store::sim::SimBucket;
 use brainy_coordination::types::{CollectionUid, InstanceId, PartitionId};
 use proptest::test_runner::Config;
 
@@ -37,4 +40,9 @@ pub(crate) fn partitions(sizes: &[u32]) -> BTreeSet<PartitionId> {
         ids.collect::<Vec<_>>()
     };
     sizes.iter().enumerate().flat_map(one).collect()
+}
+
+/// The store of caller `name`, with pauses that follow from `seed`.
+pub(crate) fn seeded_store(bucket: &Arc<SimBucket>, name: &str, seed: u64) -> Store {
+    Store::new(bucket.client(name), RetryPolicy::default()).with_jitter_seed(seed)
 }
