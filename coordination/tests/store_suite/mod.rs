@@ -11,11 +11,11 @@ use futures::future::join_all;
 
 /// What differs between stores without being wrong.
 #[derive(Clone, Copy, Debug)]
-pub struct Traits {
+pub(crate) struct Traits {
     /// Writers that race for one key.
-    pub contenders: usize,
+    pub(crate) contenders: usize,
     /// Whether listings are in the order of whole keys even around '/'; SeaweedFS lists folder by folder.
-    pub whole_key_order: bool,
+    pub(crate) whole_key_order: bool,
 }
 
 impl Default for Traits {
@@ -60,7 +60,7 @@ fn assert_refused<T: std::fmt::Debug>(outcome: Result<T, StoreError>) {
 }
 
 /// Runs the suite on an empty store.
-pub async fn run(store: Arc<dyn ObjectStore>, traits: Traits) {
+pub(crate) async fn run(store: Arc<dyn ObjectStore>, traits: Traits) {
     conditions(&*store).await;
     reads(&*store).await;
     bodies_and_keys(&*store).await;
@@ -263,7 +263,7 @@ async fn races(store: &Arc<dyn ObjectStore>, traits: Traits) {
 ///
 /// The document names the steps that are in it: after a swap that was lost a caller looks whether its step is there
 /// (it may have been, before somebody else's), as every protocol on top of [`Store`] does.
-pub async fn count_exactly_once(clients: Vec<Arc<dyn ObjectStore>>, steps: usize) {
+pub(crate) async fn count_exactly_once(clients: Vec<Arc<dyn ObjectStore>>, steps: usize) {
     let policy = RetryPolicy {
         base_pause: Duration::from_millis(2),
         max_pause: Duration::from_millis(200),
