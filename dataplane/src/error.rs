@@ -18,7 +18,9 @@ pub enum ServiceError {
     #[error("{0}")]
     Conflict(String),
     /// 413.
-    #[error("request of {size} bytes is over the limit of {limit}: send smaller batches or raise maxRequestBytes")]
+    #[error(
+        "request of {size} bytes is over the limit of {limit}: send smaller batches or raise maxRequestBytes"
+    )]
     TooLarge {
         /// Bytes received.
         size: usize,
@@ -47,7 +49,9 @@ pub enum ServiceError {
     #[error("{0}")]
     Unavailable(String),
     /// 504: the outcome of a write is unknown; repeating it under the same request id is safe.
-    #[error("the outcome of the write is not known ({0}): repeat it with the same 'brainy-request-id'")]
+    #[error(
+        "the outcome of the write is not known ({0}): repeat it with the same 'brainy-request-id'"
+    )]
     Unknown(String),
     /// 501: part of Qdrant's API that Brainy does not have.
     #[error("not supported by Brainy: {0}")]

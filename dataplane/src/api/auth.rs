@@ -25,7 +25,9 @@ pub struct ApiKeys(Vec<(Access, String)>);
 
 impl fmt::Debug for ApiKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(access, _)| access)).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|(access, _)| access))
+            .finish()
     }
 }
 
@@ -50,7 +52,9 @@ impl ApiKeys {
             let Some(key) = key else { continue };
             let wrong = |rule| ServiceError::BadRequest(format!("the {name} API key {rule}"));
             if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
-                return Err(wrong("must be one or more printable ASCII characters without spaces"));
+                return Err(wrong(
+                    "must be one or more printable ASCII characters without spaces",
+                ));
             }
             if keys.iter().any(|(_, other)| *other == key) {
                 return Err(wrong("is the same as another one: use different keys"));
@@ -92,6 +96,11 @@ fn presented(headers: &HeaderMap) -> Option<&[u8]> {
     if let Some(key) = headers.get("api-key") {
         return Some(key.as_bytes());
     }
-    let (scheme, key) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+    let (scheme, key) = headers
+        .get(header::AUTHORIZATION)?
+        .as_bytes()
+        .split_at_checked(7)?;
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| key.trim_ascii())
 }

@@ -51,7 +51,11 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for OptionalBody<T> {
 async fn read(request: Request) -> Result<Bytes, ApiError> {
     let limit = match request.extensions().get::<Call>() {
         Some(call) => call.limits.max_request_bytes,
-        None => return Err(ServiceError::Internal("the route is not behind the guard".to_owned()).into()),
+        None => {
+            return Err(
+                ServiceError::Internal("the route is not behind the guard".to_owned()).into(),
+            );
+        }
     };
     let declared: Option<usize> = request
         .headers()
@@ -64,7 +68,8 @@ async fn read(request: Request) -> Result<Bytes, ApiError> {
     let mut buffer = BytesMut::with_capacity(declared.unwrap_or(0));
     let mut stream = body.into_data_stream();
     while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|e| ApiError::bad_request(format!("the body ended early: {e}")))?;
+        let chunk =
+            chunk.map_err(|e| ApiError::bad_request(format!("the body ended early: {e}")))?;
         let size = buffer.len() + chunk.len();
         if size > limit {
             return Err(ServiceError::TooLarge { size, limit }.into());
@@ -82,9 +87,14 @@ async fn read(request: Request) -> Result<Bytes, ApiError> {
 fn check_kind(headers: &HeaderMap) -> Result<(), ApiError> {
     let refuse = |message| Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     if headers.contains_key(header::CONTENT_ENCODING) {
-        return refuse("header 'content-encoding': compressed bodies are not accepted, send plain JSON");
+        return refuse(
+            "header 'content-encoding': compressed bodies are not accepted, send plain JSON",
+        );
     }
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(());

@@ -37,7 +37,10 @@ pub(super) fn indexes() -> Router<AppState> {
 
 async fn list(call: Call) -> Answer {
     let names = call.service.collections().await?;
-    let collections: Vec<_> = names.into_iter().map(|name| json!({"name": name})).collect();
+    let collections: Vec<_> = names
+        .into_iter()
+        .map(|name| json!({"name": name}))
+        .collect();
     call.ok(json!({"collections": collections}))
 }
 
@@ -55,7 +58,11 @@ async fn exists(call: Call, Path(name): Path<String>) -> Answer {
     call.ok(json!({"exists": exists}))
 }
 
-async fn create(call: Call, Path(name): Path<String>, Body(dto): Body<CreateCollectionDto>) -> Answer {
+async fn create(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<CreateCollectionDto>,
+) -> Answer {
     check_collection_name(&name).map_err(|e| ApiError::bad_request(e.to_string()))?;
     let spec = dto.into_spec(&call.limits)?;
     call.service.create_collection(&name, spec).await?;
@@ -66,7 +73,11 @@ async fn drop_collection(call: Call, Path(name): Path<String>) -> Answer {
     call.ok(call.service.drop_collection(&name).await?)
 }
 
-async fn create_index(call: Call, Path(name): Path<String>, Body(dto): Body<CreateIndexDto>) -> Answer {
+async fn create_index(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<CreateIndexDto>,
+) -> Answer {
     dto.check()?;
     index_answer(&call, &name).await
 }
@@ -80,6 +91,8 @@ async fn delete_index(call: Call, Path((name, _)): Path<(String, String)>) -> An
 async fn index_answer(call: &Call, name: &str) -> Answer {
     call.service.schema(name).await?;
     let mut response = call.ok(call.update_result(&WriteReceipt::default()))?;
-    response.headers_mut().insert("brainy-notice", HeaderValue::from_static(INDEX_NOTICE));
+    response
+        .headers_mut()
+        .insert("brainy-notice", HeaderValue::from_static(INDEX_NOTICE));
     Ok(response)
 }

@@ -45,7 +45,9 @@ impl From<ServiceError> for ApiError {
     fn from(error: ServiceError) -> Self {
         let (status, retry_after) = match &error {
             ServiceError::BadRequest(_) => (StatusCode::BAD_REQUEST, None),
-            ServiceError::NoSuchCollection(_) | ServiceError::NotFound(_) => (StatusCode::NOT_FOUND, None),
+            ServiceError::NoSuchCollection(_) | ServiceError::NotFound(_) => {
+                (StatusCode::NOT_FOUND, None)
+            }
             ServiceError::Conflict(_) => (StatusCode::CONFLICT, None),
             ServiceError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, None),
             ServiceError::WrongNode { .. } => (StatusCode::MISDIRECTED_REQUEST, None),
@@ -76,11 +78,15 @@ impl IntoResponse for ApiError {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(ErrorText(self.message));
         if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
         }
         response
     }

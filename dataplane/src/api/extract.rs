@@ -42,11 +42,17 @@ struct RawParams {
 }
 
 impl Params {
-    pub(super) fn parse(query: Option<&str>, headers: &HeaderMap, class: Class) -> Result<Self, ApiError> {
+    pub(super) fn parse(
+        query: Option<&str>,
+        headers: &HeaderMap,
+        class: Class,
+    ) -> Result<Self, ApiError> {
         let raw = match query {
             None => RawParams::default(),
             Some(text) => {
-                let uri = axum::http::Uri::builder().path_and_query(format!("/?{text}")).build();
+                let uri = axum::http::Uri::builder()
+                    .path_and_query(format!("/?{text}"))
+                    .build();
                 let uri = uri.map_err(|e| ApiError::bad_request(format!("query string: {e}")))?;
                 axum::extract::Query::<RawParams>::try_from_uri(&uri)
                     .map_err(|e| ApiError::bad_request(format!("query string: {}", e.body_text())))?
@@ -62,7 +68,11 @@ impl Params {
         match raw.ordering.as_deref() {
             None | Some("weak" | "medium" | "strong") => {}
             Some(other) => {
-                return Err(unknown("query parameter 'ordering'", other, "weak, medium or strong"));
+                return Err(unknown(
+                    "query parameter 'ordering'",
+                    other,
+                    "weak, medium or strong",
+                ));
             }
         }
         let timeout = match raw.timeout.as_deref() {
@@ -70,7 +80,11 @@ impl Params {
             Some(text) => match text.parse::<u32>() {
                 Ok(seconds) if seconds > 0 => Some(Duration::from_secs(seconds.into())),
                 _ => {
-                    return Err(unknown("query parameter 'timeout'", text, "whole seconds, at least 1"));
+                    return Err(unknown(
+                        "query parameter 'timeout'",
+                        text,
+                        "whole seconds, at least 1",
+                    ));
                 }
             },
         };
@@ -82,7 +96,13 @@ impl Params {
         let request_id = match header_text(headers, REQUEST_ID)? {
             Some(text) if class == Class::Write => Uuid::try_parse(text)
                 .map(|id| Nonce(id.as_u128()))
-                .map_err(|_| unknown("header 'brainy-request-id'", text, "32 hexadecimal digits or a UUID"))?,
+                .map_err(|_| {
+                    unknown(
+                        "header 'brainy-request-id'",
+                        text,
+                        "32 hexadecimal digits or a UUID",
+                    )
+                })?,
             _ => Nonce::random(),
         };
         Ok(Self {
@@ -103,7 +123,9 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>
     headers
         .get(name)
         .map(|value| {
-            value.to_str().map_err(|_| ApiError::bad_request(format!("header '{name}' is not ASCII text")))
+            value
+                .to_str()
+                .map_err(|_| ApiError::bad_request(format!("header '{name}' is not ASCII text")))
         })
         .transpose()
 }
@@ -141,7 +163,8 @@ fn read_options(parameter: Option<&str>, headers: &HeaderMap) -> Result<ReadOpti
     }
     let token = header_text(headers, TOKEN)?
         .map(|text| {
-            text.parse::<Token>().map_err(|e| ApiError::bad_request(format!("header 'brainy-token': {e}")))
+            text.parse::<Token>()
+                .map_err(|e| ApiError::bad_request(format!("header 'brainy-token': {e}")))
         })
         .transpose()?;
     Ok(ReadOptions { consistency, token })
@@ -212,7 +235,11 @@ impl Call {
     pub(super) fn update_result(&self, receipt: &WriteReceipt) -> UpdateResult {
         UpdateResult {
             operation_id: receipt.token.0.values().copied().map(position_number).max(),
-            status: if self.params.wait { "completed" } else { "acknowledged" },
+            status: if self.params.wait {
+                "completed"
+            } else {
+                "acknowledged"
+            },
         }
     }
 
@@ -228,8 +255,9 @@ impl Call {
 
 /// A JSON document with status 200.
 pub(super) fn json_response<T: Serialize>(document: &T) -> Answer {
-    let body = serde_json::to_vec(document)
-        .map_err(|e| ServiceError::Internal(format!("the answer cannot be written as JSON: {e}")))?;
+    let body = serde_json::to_vec(document).map_err(|e| {
+        ServiceError::Internal(format!("the answer cannot be written as JSON: {e}"))
+    })?;
     let kind = HeaderValue::from_static("application/json");
     Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
 }
@@ -241,6 +269,9 @@ pub(super) struct Path<T>(pub(super) T);
 
 impl From<axum::extract::rejection::PathRejection> for ApiError {
     fn from(rejection: axum::extract::rejection::PathRejection) -> Self {
-        ApiError::new(rejection.status(), format!("path: {}", rejection.body_text()))
+        ApiError::new(
+            rejection.status(),
+            format!("path: {}", rejection.body_text()),
+        )
     }
 }

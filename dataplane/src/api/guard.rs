@@ -56,7 +56,11 @@ impl Class {
 pub(super) struct Started(pub(super) Instant);
 
 /// Outermost: clock, panics to 500, error bodies, metrics.
-pub(super) async fn observe(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+pub(super) async fn observe(
+    State(state): State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     request.extensions_mut().insert(Started(started));
     let method = request.method().clone();
@@ -79,7 +83,9 @@ pub(super) async fn observe(State(state): State<AppState>, mut request: Request,
     };
     let elapsed = started.elapsed();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    state.metrics.record(&method, route, response.status(), elapsed);
+    state
+        .metrics
+        .record(&method, route, response.status(), elapsed);
     render(response, elapsed.as_secs_f64())
 }
 
@@ -98,8 +104,13 @@ pub(super) async fn guard(
         Err(error) => return error.into_response(),
     };
     let limits = state.service.limits();
-    let timeout = params.timeout.map_or(limits.timeout, |t| t.min(limits.timeout));
-    let started = request.extensions().get().map_or_else(Instant::now, |s: &Started| s.0);
+    let timeout = params
+        .timeout
+        .map_or(limits.timeout, |t| t.min(limits.timeout));
+    let started = request
+        .extensions()
+        .get()
+        .map_or_else(Instant::now, |s: &Started| s.0);
     let request_id = params.request_id;
     request.extensions_mut().insert(Call {
         service: state.service.clone(),
@@ -121,17 +132,23 @@ pub(super) async fn guard(
 
 /// 404 for paths outside the API; to those with a key, if keys are set.
 pub(super) async fn no_such_route(State(state): State<AppState>, headers: HeaderMap) -> ApiError {
-    state.keys.check(&headers, Access::Read).err().unwrap_or_else(|| {
-        ApiError::new(StatusCode::NOT_FOUND, "there is no such route")
-    })
+    state
+        .keys
+        .check(&headers, Access::Read)
+        .err()
+        .unwrap_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "there is no such route"))
 }
 
 /// 405 for known paths.
 pub(super) async fn no_such_method(State(state): State<AppState>, headers: HeaderMap) -> ApiError {
-    state.keys.check(&headers, Access::Read).err().unwrap_or_else(|| {
-        ApiError::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "this route does not have this method; header 'allow' lists what it has",
-        )
-    })
+    state
+        .keys
+        .check(&headers, Access::Read)
+        .err()
+        .unwrap_or_else(|| {
+            ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this route does not have this method; header 'allow' lists what it has",
+            )
+        })
 }

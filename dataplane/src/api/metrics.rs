@@ -32,7 +32,8 @@ pub struct ApiMetrics {
 /// From half a millisecond (a cached read) to a minute (the default time-out), in seconds.
 fn buckets() -> Histogram {
     Histogram::new([
-        0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0,
+        0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
+        60.0,
     ])
 }
 
@@ -72,7 +73,9 @@ impl ApiMetrics {
                 status: status.as_u16(),
             })
             .inc();
-        self.duration.get_or_create(&Took { method, route }).observe(took.as_secs_f64());
+        self.duration
+            .get_or_create(&Took { method, route })
+            .observe(took.as_secs_f64());
     }
 }
 

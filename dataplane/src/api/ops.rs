@@ -1,9 +1,9 @@
 //! Probes, metrics and the cluster's operations.
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::extract::State;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
@@ -44,7 +44,11 @@ async fn alive() -> &'static str {
 async fn ready(State(state): State<AppState>) -> Response {
     match state.service.ready() {
         Ok(()) => "ready\n".into_response(),
-        Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {missing}\n")).into_response(),
+        Err(missing) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {missing}\n"),
+        )
+            .into_response(),
     }
 }
 

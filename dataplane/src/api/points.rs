@@ -20,9 +20,18 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/collections/{name}/points", put(upsert))
         .route("/collections/{name}/points/delete", post(delete))
-        .route("/collections/{name}/points/payload", post(set_payload).put(overwrite_payload))
-        .route("/collections/{name}/points/payload/delete", post(delete_payload))
-        .route("/collections/{name}/points/payload/clear", post(clear_payload))
+        .route(
+            "/collections/{name}/points/payload",
+            post(set_payload).put(overwrite_payload),
+        )
+        .route(
+            "/collections/{name}/points/payload/delete",
+            post(delete_payload),
+        )
+        .route(
+            "/collections/{name}/points/payload/clear",
+            post(clear_payload),
+        )
         .route("/collections/{name}/points/vectors", put(update_vectors))
         .route("/collections/{name}/points/batch", post(batch))
 }
@@ -32,26 +41,52 @@ async fn upsert(call: Call, Path(name): Path<String>, Body(dto): Body<UpsertDto>
 }
 
 async fn delete(call: Call, Path(name): Path<String>, Body(dto): Body<SelectorDto>) -> Answer {
-    write(call, &name, |checks| dto.into_model(checks.limits).map(WriteOp::Delete)).await
+    write(call, &name, |checks| {
+        dto.into_model(checks.limits).map(WriteOp::Delete)
+    })
+    .await
 }
 
-async fn set_payload(call: Call, Path(name): Path<String>, Body(dto): Body<SetPayloadDto>) -> Answer {
+async fn set_payload(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<SetPayloadDto>,
+) -> Answer {
     write(call, &name, |checks| dto.into_set(checks)).await
 }
 
-async fn overwrite_payload(call: Call, Path(name): Path<String>, Body(dto): Body<SetPayloadDto>) -> Answer {
+async fn overwrite_payload(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<SetPayloadDto>,
+) -> Answer {
     write(call, &name, |checks| dto.into_overwrite(checks)).await
 }
 
-async fn delete_payload(call: Call, Path(name): Path<String>, Body(dto): Body<DeletePayloadDto>) -> Answer {
+async fn delete_payload(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<DeletePayloadDto>,
+) -> Answer {
     write(call, &name, |checks| dto.into_op(checks)).await
 }
 
-async fn clear_payload(call: Call, Path(name): Path<String>, Body(dto): Body<SelectorDto>) -> Answer {
-    write(call, &name, |checks| dto.into_model(checks.limits).map(WriteOp::ClearPayload)).await
+async fn clear_payload(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<SelectorDto>,
+) -> Answer {
+    write(call, &name, |checks| {
+        dto.into_model(checks.limits).map(WriteOp::ClearPayload)
+    })
+    .await
 }
 
-async fn update_vectors(call: Call, Path(name): Path<String>, Body(dto): Body<UpdateVectorsDto>) -> Answer {
+async fn update_vectors(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<UpdateVectorsDto>,
+) -> Answer {
     write(call, &name, |checks| dto.into_op(checks)).await
 }
 

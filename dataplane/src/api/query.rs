@@ -24,12 +24,18 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/collections/{name}/points/query", post(query))
         .route("/collections/{name}/points/query/batch", post(query_batch))
         .route("/collections/{name}/points/search", post(search))
-        .route("/collections/{name}/points/search/batch", post(search_batch))
+        .route(
+            "/collections/{name}/points/search/batch",
+            post(search_batch),
+        )
 }
 
 async fn retrieve(call: Call, Path(name): Path<String>, Body(dto): Body<RetrieveDto>) -> Answer {
     let request = dto.into_model(&call.limits)?;
-    let records = call.service.retrieve(&name, request, call.params.read.clone()).await?;
+    let records = call
+        .service
+        .retrieve(&name, request, call.params.read.clone())
+        .await?;
     call.ok(records.into_iter().map(RecordDto::from).collect::<Vec<_>>())
 }
 
@@ -40,7 +46,10 @@ async fn retrieve_one(call: Call, Path((name, id)): Path<(String, String)>) -> A
         with_payload: PayloadSelector::All,
         with_vector: true,
     };
-    let records = call.service.retrieve(&name, request, call.params.read.clone()).await?;
+    let records = call
+        .service
+        .retrieve(&name, request, call.params.read.clone())
+        .await?;
     match records.into_iter().next() {
         Some(record) => call.ok(RecordDto::from(record)),
         None => Err(no_such_point(id).into()),
@@ -53,7 +62,10 @@ fn no_such_point(id: PointId) -> ServiceError {
 
 async fn scroll(call: Call, Path(name): Path<String>, Body(dto): Body<ScrollDto>) -> Answer {
     let request = dto.into_model(&call.limits)?;
-    let page = call.service.scroll(&name, request, call.params.read.clone()).await?;
+    let page = call
+        .service
+        .scroll(&name, request, call.params.read.clone())
+        .await?;
     call.ok(PageDto {
         points: page.records.into_iter().map(RecordDto::from).collect(),
         next_page_offset: page.next,
@@ -62,7 +74,10 @@ async fn scroll(call: Call, Path(name): Path<String>, Body(dto): Body<ScrollDto>
 
 async fn count(call: Call, Path(name): Path<String>, Body(dto): Body<CountDto>) -> Answer {
     let request = dto.into_model(&call.limits)?;
-    let count = call.service.count(&name, request, call.params.read.clone()).await?;
+    let count = call
+        .service
+        .count(&name, request, call.params.read.clone())
+        .await?;
     call.ok(json!({"count": count}))
 }
 
@@ -71,9 +86,16 @@ async fn query(call: Call, Path(name): Path<String>, Body(dto): Body<QueryDto>) 
     call.ok(HitsDto { points })
 }
 
-async fn query_batch(call: Call, Path(name): Path<String>, Body(dto): Body<Batch<QueryDto>>) -> Answer {
+async fn query_batch(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<Batch<QueryDto>>,
+) -> Answer {
     let hits = many(&call, &name, dto).await?;
-    call.ok(hits.into_iter().map(|points| HitsDto { points }).collect::<Vec<_>>())
+    call.ok(hits
+        .into_iter()
+        .map(|points| HitsDto { points })
+        .collect::<Vec<_>>())
 }
 
 async fn search(call: Call, Path(name): Path<String>, Body(dto): Body<SearchDto>) -> Answer {
@@ -81,7 +103,11 @@ async fn search(call: Call, Path(name): Path<String>, Body(dto): Body<SearchDto>
     call.ok(hits)
 }
 
-async fn search_batch(call: Call, Path(name): Path<String>, Body(dto): Body<Batch<SearchDto>>) -> Answer {
+async fn search_batch(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<Batch<SearchDto>>,
+) -> Answer {
     let hits = many(&call, &name, dto).await?;
     call.ok(hits)
 }
@@ -92,7 +118,11 @@ async fn one<T: IntoPlan>(call: &Call, name: &str, dto: T) -> Result<Vec<HitDto>
     Ok(run(call, name, vec![plan]).await?.pop().unwrap_or_default())
 }
 
-async fn many<T: IntoPlan>(call: &Call, name: &str, dto: Batch<T>) -> Result<Vec<Vec<HitDto>>, ServiceError> {
+async fn many<T: IntoPlan>(
+    call: &Call,
+    name: &str,
+    dto: Batch<T>,
+) -> Result<Vec<Vec<HitDto>>, ServiceError> {
     let schema = call.service.schema(name).await?;
     let plans = dto.into_plans(&schema.spec.vector, &call.limits)?;
     run(call, name, plans).await
@@ -107,9 +137,13 @@ async fn run(
         return Ok(Vec::new());
     }
     look_up(call, name, &mut plans).await?;
-    let (requests, offsets): (Vec<_>, Vec<_>) = plans.into_iter().map(|p| (p.request, p.offset)).unzip();
+    let (requests, offsets): (Vec<_>, Vec<_>) =
+        plans.into_iter().map(|p| (p.request, p.offset)).unzip();
     let asked = requests.len();
-    let answers = call.service.search(name, requests, call.params.read.clone()).await?;
+    let answers = call
+        .service
+        .search(name, requests, call.params.read.clone())
+        .await?;
     if answers.len() != asked {
         return Err(ServiceError::Internal(format!(
             "{asked} searches were answered with {} lists",
@@ -117,7 +151,9 @@ async fn run(
         )));
     }
     let answers = answers.into_iter().zip(offsets);
-    Ok(answers.map(|(hits, offset)| hits.into_iter().skip(offset).map(HitDto::from).collect()).collect())
+    Ok(answers
+        .map(|(hits, offset)| hits.into_iter().skip(offset).map(HitDto::from).collect())
+        .collect())
 }
 
 /// Fetches the vectors of the points that queries name.
@@ -133,12 +169,17 @@ async fn look_up(call: &Call, name: &str, plans: &mut [PlannedSearch]) -> Result
         with_payload: PayloadSelector::None,
         with_vector: true,
     };
-    let mut records = call.service.retrieve(name, request, call.params.read.clone()).await?;
+    let mut records = call
+        .service
+        .retrieve(name, request, call.params.read.clone())
+        .await?;
     records.sort_unstable_by_key(|r| r.id);
     for plan in plans {
         let Some(id) = plan.like else { continue };
         let found = records.binary_search_by_key(&id, |r| r.id).ok();
-        let vector = found.and_then(|i| records[i].vector.clone()).ok_or_else(|| no_such_point(id))?;
+        let vector = found
+            .and_then(|i| records[i].vector.clone())
+            .ok_or_else(|| no_such_point(id))?;
         plan.resolve(id, vector);
     }
     Ok(())

@@ -1,15 +1,12 @@
 //! Checks vectors against their collection and brings them into the form in which they are stored.
 
+use crate::engine::distance::normalise;
 use crate::error::ServiceError;
 use crate::model::{Distance, VectorParams};
 
 /// Largest component, except in cosine collections where length does not count: squares of differences of such vectors
 /// sum up to finite 32-bit floats at every dimension that a collection can have.
 pub const MAX_COMPONENT: f32 = 1e15;
-
-/// Vectors whose squared length is this close to 1 are stored as they are, so that what was read back can be written
-/// again without a change.
-const UNIT_TOLERANCE: f64 = 1e-6;
 
 /// Checks length and components; in cosine collections makes the vector's length 1. A zero vector stays one.
 ///
@@ -24,7 +21,7 @@ pub fn prepare(
     let size = params.size as usize;
     if vector.len() != size {
         return bad(format!(
-            "the vector has {} components, the collection's vectors have {size}",
+            "the vector's dimension is {}, the collection's is {size}",
             vector.len()
         ));
     }
@@ -32,18 +29,16 @@ pub fn prepare(
     let limit = if cosine { f32::MAX } else { MAX_COMPONENT };
     // One pass without branches in the usual case; the search for the culprit happens only when there is one.
     if !vector.iter().all(|x| x.abs() <= limit) {
-        let index = vector.iter().position(|x| !(x.abs() <= limit)).unwrap_or_default();
-        return bad(format!("component {index} is out of range, from -{limit:e} to {limit:e}"));
+        let index = vector
+            .iter()
+            .position(|x| !(x.abs() <= limit))
+            .unwrap_or_default();
+        return bad(format!(
+            "component {index} is out of range, from -{limit:e} to {limit:e}"
+        ));
     }
     if cosine {
-        // 64 bits: squares of large 32-bit floats would overflow, those of small ones vanish.
-        let squared: f64 = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
-        if squared > 0.0 && (squared - 1.0).abs() > UNIT_TOLERANCE {
-            let scale = 1.0 / squared.sqrt();
-            for x in &mut vector {
-                *x = (f64::from(*x) * scale) as f32;
-            }
-        }
+        normalise(&mut vector);
     }
     Ok(vector)
 }
@@ -59,23 +54,38 @@ mod tests {
 
     fn prepared(vector: &[f32], distance: Distance) -> Result<Vec<f32>, String> {
         let size = u32::try_from(vector.len()).unwrap();
-        prepare(vector.to_vec(), &params(size, distance), || "points[3].vector".to_owned())
-            .map_err(|e| e.to_string())
+        prepare(vector.to_vec(), &params(size, distance), || {
+            "points[3].vector".to_owned()
+        })
+        .map_err(|e| e.to_string())
     }
 
     #[test]
     fn a_wrong_length_names_both_lengths() {
-        let error = prepare(vec![1.0, 2.0], &params(3, Distance::Dot), || "query".to_owned());
+        let error = prepare(vec![1.0, 2.0], &params(3, Distance::Dot), || {
+            "query".to_owned()
+        });
         let text = error.unwrap_err().to_string();
-        assert_eq!(text, "query: the vector has 2 components, the collection's vectors have 3");
+        assert_eq!(
+            text,
+            "query: the vector's dimension is 2, the collection's is 3"
+        );
     }
 
     #[test]
     fn components_that_are_not_numbers_or_too_large_are_named() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan] {
+            for distance in [
+                Distance::Cosine,
+                Distance::Dot,
+                Distance::Euclid,
+                Distance::Manhattan,
+            ] {
                 let text = prepared(&[1.0, bad], distance).unwrap_err();
-                assert!(text.contains("points[3].vector") && text.contains("component 1"), "{text}");
+                assert!(
+                    text.contains("points[3].vector") && text.contains("component 1"),
+                    "{text}"
+                );
             }
         }
         assert!(prepared(&[1e16], Distance::Euclid).is_err());

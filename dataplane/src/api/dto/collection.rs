@@ -76,34 +76,57 @@ impl CreateCollectionDto {
     pub(crate) fn into_spec(self, limits: &Limits) -> Result<CreateCollection, ServiceError> {
         refuse(&[
             ("quantization_config", self.quantization_config.is_some()),
-            ("sparse_vectors", self.sparse_vectors.is_some_and(|s| !s.is_empty())),
+            (
+                "sparse_vectors",
+                self.sparse_vectors.is_some_and(|s| !s.is_empty()),
+            ),
             ("strict_mode_config", self.strict_mode_config.is_some()),
             ("collection metadata", self.metadata.is_some()),
         ])?;
         match self.sharding_method.as_deref() {
             None | Some("auto") => {}
-            Some("custom") => return Err(ServiceError::Unsupported("sharding_method 'custom'".to_owned())),
-            Some(_) => return Err(ServiceError::BadRequest("sharding_method must be 'auto'".to_owned())),
+            Some("custom") => {
+                return Err(ServiceError::Unsupported(
+                    "sharding_method 'custom'".to_owned(),
+                ));
+            }
+            Some(_) => {
+                return Err(ServiceError::BadRequest(
+                    "sharding_method must be 'auto'".to_owned(),
+                ));
+            }
         }
         let vectors = unnamed(self.vectors)?;
         refuse(&[
-            ("vectors.quantization_config", vectors.quantization_config.is_some()),
-            ("vectors.multivector_config", vectors.multivector_config.is_some()),
+            (
+                "vectors.quantization_config",
+                vectors.quantization_config.is_some(),
+            ),
+            (
+                "vectors.multivector_config",
+                vectors.multivector_config.is_some(),
+            ),
             (
                 "vectors.datatype other than 'float32'",
                 vectors.datatype.is_some_and(|t| t != "float32"),
             ),
         ])?;
         in_range("vectors.size", vectors.size, 1, limits.max_dimension)?;
-        let size = u32::try_from(vectors.size)
-            .map_err(|_| ServiceError::BadRequest("vectors.size does not fit 32 bits".to_owned()))?;
+        let size = u32::try_from(vectors.size).map_err(|_| {
+            ServiceError::BadRequest("vectors.size does not fit 32 bits".to_owned())
+        })?;
         if self.shard_number == Some(0) {
-            return Err(ServiceError::BadRequest("shard_number is 0, it must be at least 1".to_owned()));
+            return Err(ServiceError::BadRequest(
+                "shard_number is 0, it must be at least 1".to_owned(),
+            ));
         }
         let general = self.hnsw_config.unwrap_or_default();
         let own = vectors.hnsw_config.unwrap_or_default();
         let m = own.m.or(general.m);
-        refuse(&[("hnsw_config.m = 0 (collections without a graph)", m == Some(0))])?;
+        refuse(&[(
+            "hnsw_config.m = 0 (collections without a graph)",
+            m == Some(0),
+        )])?;
         Ok(CreateCollection {
             vector: VectorParams {
                 size,
@@ -118,11 +141,15 @@ impl CreateCollectionDto {
 /// The parameters of the one unnamed vector: `{"size": ..., ...}` or `{"": {"size": ...}}`.
 fn unnamed(vectors: Option<Value>) -> Result<VectorParamsDto, ServiceError> {
     let Some(mut vectors) = vectors else {
-        return Err(ServiceError::Unsupported("collections without vectors ('vectors' is missing)".to_owned()));
+        return Err(ServiceError::Unsupported(
+            "collections without vectors ('vectors' is missing)".to_owned(),
+        ));
     };
     if let Value::Object(map) = &mut vectors {
         if map.is_empty() {
-            return Err(ServiceError::Unsupported("collections without vectors ('vectors' is empty)".to_owned()));
+            return Err(ServiceError::Unsupported(
+                "collections without vectors ('vectors' is empty)".to_owned(),
+            ));
         }
         if map.len() == 1
             && let Some(own) = map.remove("")
@@ -130,7 +157,9 @@ fn unnamed(vectors: Option<Value>) -> Result<VectorParamsDto, ServiceError> {
             vectors = own;
         } else if let Some((name, _)) = map.iter().find(|(_, v)| v.get("size").is_some()) {
             let name: String = name.chars().take(64).collect();
-            return Err(ServiceError::Unsupported(format!("named vectors ('{name}' in vectors)")));
+            return Err(ServiceError::Unsupported(format!(
+                "named vectors ('{name}' in vectors)"
+            )));
         }
     }
     serde_json::from_value(vectors).map_err(|e| ServiceError::BadRequest(format!("vectors: {e}")))

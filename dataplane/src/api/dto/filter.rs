@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::{Given, at_most, refuse};
+use super::{Given, at_most, check_paths, refuse};
 use crate::error::ServiceError;
 use crate::model::{Condition, FieldCondition, Filter, MatchValue, PointId, Range, Scalar};
 
@@ -107,7 +107,9 @@ impl<'de> Deserialize<'de> for ScalarDto {
         impl Visitor<'_> for V {
             type Value = ScalarDto;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, a 64-bit integer or a boolean (for other numbers use 'range')")
+                f.write_str(
+                    "a string, a 64-bit integer or a boolean (for other numbers use 'range')",
+                )
             }
             fn visit_bool<E: Error>(self, value: bool) -> Result<ScalarDto, E> {
                 Ok(ScalarDto(Scalar::Bool(value)))
@@ -184,8 +186,15 @@ impl FilterDto {
         refuse(&[("filter 'min_should'", self.min_should.is_some())])?;
         let clause = |conditions: Option<OneOrMany<ConditionDto>>| {
             let conditions = conditions.map(|c| c.0).unwrap_or_default();
-            at_most("a list of conditions in 'filter'", conditions.len(), max_list)?;
-            conditions.into_iter().map(|c| c.into_model(max_list)).collect::<Result<Vec<_>, _>>()
+            at_most(
+                "a list of conditions in 'filter'",
+                conditions.len(),
+                max_list,
+            )?;
+            conditions
+                .into_iter()
+                .map(|c| c.into_model(max_list))
+                .collect::<Result<Vec<_>, _>>()
         };
         Ok(Filter {
             must: clause(self.must)?,
@@ -198,7 +207,10 @@ impl FilterDto {
 impl ConditionDto {
     fn into_model(self, max_list: usize) -> Result<Condition, ServiceError> {
         refuse(&[
-            ("filter condition 'geo_bounding_box'", self.geo_bounding_box.is_some()),
+            (
+                "filter condition 'geo_bounding_box'",
+                self.geo_bounding_box.is_some(),
+            ),
             ("filter condition 'geo_radius'", self.geo_radius.is_some()),
             ("filter condition 'geo_polygon'", self.geo_polygon.is_some()),
             ("filter condition 'nested'", self.nested.is_some()),
@@ -212,7 +224,13 @@ impl ConditionDto {
         }
         for (test, empty) in [(self.is_empty, true), (self.is_null, false)] {
             let Some(test) = test else { continue };
-            let of = |key| if empty { Condition::IsEmpty(key) } else { Condition::IsNull(key) };
+            let of = |key| {
+                if empty {
+                    Condition::IsEmpty(key)
+                } else {
+                    Condition::IsNull(key)
+                }
+            };
             found.push(match (test, &self.key) {
                 (Emptiness::Field(field), None) => of(checked_key(field.key)?),
                 (Emptiness::Flag(true), Some(key)) => of(checked_key(key.clone())?),
@@ -233,7 +251,10 @@ impl ConditionDto {
             self.values_count.map(CountDto::into_model),
         ];
         for test in tests.into_iter().flatten() {
-            let key = self.key.clone().ok_or_else(|| bad("a test of a field needs a 'key'"))?;
+            let key = self
+                .key
+                .clone()
+                .ok_or_else(|| bad("a test of a field needs a 'key'"))?;
             found.push(Condition::Field(FieldCondition {
                 key: checked_key(key)?,
                 test,
@@ -245,7 +266,9 @@ impl ConditionDto {
             must_not: self.must_not,
             min_should: self.min_should,
         };
-        let has_inner = [&inner.must, &inner.should, &inner.must_not].iter().any(|c| c.is_some());
+        let has_inner = [&inner.must, &inner.should, &inner.must_not]
+            .iter()
+            .any(|c| c.is_some());
         // An empty object is a filter without clauses, which holds for every point.
         if has_inner || inner.min_should.is_some() || (found.is_empty() && self.key.is_none()) {
             found.push(Condition::Filter(Box::new(inner.into_model(max_list)?)));
@@ -265,11 +288,23 @@ impl ConditionDto {
 impl MatchDto {
     fn into_model(self, max_list: usize) -> Result<MatchValue, ServiceError> {
         refuse(&[
-            ("filter condition 'match.text' (full text)", self.text.is_some()),
-            ("filter condition 'match.text_any' (full text)", self.text_any.is_some()),
-            ("filter condition 'match.phrase' (full text)", self.phrase.is_some()),
+            (
+                "filter condition 'match.text' (full text)",
+                self.text.is_some(),
+            ),
+            (
+                "filter condition 'match.text_any' (full text)",
+                self.text_any.is_some(),
+            ),
+            (
+                "filter condition 'match.phrase' (full text)",
+                self.phrase.is_some(),
+            ),
             ("filter condition 'match.prefix'", self.prefix.is_some()),
-            ("filter condition 'match.substring'", self.substring.is_some()),
+            (
+                "filter condition 'match.substring'",
+                self.substring.is_some(),
+            ),
         ])?;
         let list = |name: &str, values: Vec<ScalarDto>| {
             at_most(name, values.len(), max_list)?;
@@ -279,7 +314,9 @@ impl MatchDto {
             (Some(value), None, None) => Ok(MatchValue::Value(value.0)),
             (None, Some(any), None) => Ok(MatchValue::Any(list("'match.any'", any)?)),
             (None, None, Some(except)) => Ok(MatchValue::Except(list("'match.except'", except)?)),
-            _ => Err(bad("'match' has exactly one of 'value', 'any' and 'except'")),
+            _ => Err(bad(
+                "'match' has exactly one of 'value', 'any' and 'except'",
+            )),
         }
     }
 }
@@ -314,9 +351,7 @@ impl CountDto {
 }
 
 fn checked_key(key: String) -> Result<String, ServiceError> {
-    if key.is_empty() {
-        return Err(bad("'key' is empty, it must be the path of a payload field"));
-    }
+    check_paths("filter 'key'", [&key])?;
     Ok(key)
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod vector;
 
 use serde::de::IgnoredAny;
 
+use crate::engine::path::Path;
 use crate::error::ServiceError;
 
 /// Whether a field was given (and not null), whatever it held.
@@ -25,11 +26,18 @@ pub(crate) fn refuse(fields: &[(&str, bool)]) -> Result<(), ServiceError> {
 }
 
 /// `BadRequest` unless `value` is from `min` to `max`.
-pub(crate) fn in_range(field: &str, value: usize, min: usize, max: usize) -> Result<(), ServiceError> {
+pub(crate) fn in_range(
+    field: &str,
+    value: usize,
+    min: usize,
+    max: usize,
+) -> Result<(), ServiceError> {
     if (min..=max).contains(&value) {
         return Ok(());
     }
-    Err(ServiceError::BadRequest(format!("{field} is {value}, it must be from {min} to {max}")))
+    Err(ServiceError::BadRequest(format!(
+        "{field} is {value}, it must be from {min} to {max}"
+    )))
 }
 
 /// `BadRequest` if there are more than `max`.
@@ -40,4 +48,15 @@ pub(crate) fn at_most(field: &str, count: usize, max: usize) -> Result<(), Servi
     Err(ServiceError::BadRequest(format!(
         "{field} has {count} entries, at most {max} are allowed in one request"
     )))
+}
+
+/// `BadRequest` unless all of `paths` can be read as paths into a payload.
+pub(crate) fn check_paths<'a>(
+    field: &str,
+    paths: impl IntoIterator<Item = &'a String>,
+) -> Result<(), ServiceError> {
+    for path in paths {
+        Path::parse(path).map_err(|e| ServiceError::BadRequest(format!("{field}: {e}")))?;
+    }
+    Ok(())
 }

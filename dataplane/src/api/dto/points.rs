@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::filter::FilterDto;
 use super::select::{SelectorDto, selector};
 use super::vector::VectorInput;
-use super::{Given, at_most, refuse};
+use super::{Given, at_most, check_paths, refuse};
 use crate::error::ServiceError;
 use crate::model::{Payload, Point, PointId, VectorParams, VectorUpdate, WriteOp};
 use crate::service::Limits;
@@ -79,7 +79,10 @@ impl UpsertDto {
     pub(crate) fn into_op(self, checks: Checks<'_>) -> Result<WriteOp, ServiceError> {
         refuse(&[
             ("shard_key", self.shard_key.is_some()),
-            ("conditional upserts ('update_filter')", self.update_filter.is_some()),
+            (
+                "conditional upserts ('update_filter')",
+                self.update_filter.is_some(),
+            ),
         ])?;
         match self.update_mode.as_deref() {
             None | Some("upsert") => {}
@@ -87,7 +90,9 @@ impl UpsertDto {
                 return Err(ServiceError::Unsupported(format!("update_mode '{mode}'")));
             }
             Some(_) => {
-                return Err(ServiceError::BadRequest("update_mode must be 'upsert'".to_owned()));
+                return Err(ServiceError::BadRequest(
+                    "update_mode must be 'upsert'".to_owned(),
+                ));
             }
         }
         match (self.points, self.batch) {
@@ -104,12 +109,16 @@ fn from_points(points: Vec<PointDto>, checks: Checks<'_>) -> Result<WriteOp, Ser
     at_most("'points'", points.len(), checks.limits.max_batch_points)?;
     let points = points.into_iter().enumerate().map(|(i, p)| {
         Ok(Point {
-            vector: p.vector.prepare(checks.vector, || format!("points[{i}].vector of id {}", p.id))?,
+            vector: p.vector.prepare(checks.vector, || {
+                format!("points[{i}].vector of id {}", p.id)
+            })?,
             id: p.id,
             payload: p.payload.unwrap_or_default(),
         })
     });
-    points.collect::<Result<_, ServiceError>>().map(WriteOp::Upsert)
+    points
+        .collect::<Result<_, ServiceError>>()
+        .map(WriteOp::Upsert)
 }
 
 impl BatchDto {
@@ -132,12 +141,15 @@ impl BatchDto {
         let points = self.ids.into_iter().zip(vectors).zip(payloads).enumerate();
         let points = points.map(|(i, ((id, vector), payload))| {
             Ok(Point {
-                vector: vector.prepare(checks.vector, || format!("batch.vectors[{i}] of id {id}"))?,
+                vector: vector
+                    .prepare(checks.vector, || format!("batch.vectors[{i}] of id {id}"))?,
                 id,
                 payload: payload.unwrap_or_default(),
             })
         });
-        points.collect::<Result<_, ServiceError>>().map(WriteOp::Upsert)
+        points
+            .collect::<Result<_, ServiceError>>()
+            .map(WriteOp::Upsert)
     }
 }
 
@@ -154,6 +166,7 @@ pub(crate) struct SetPayloadDto {
 
 impl SetPayloadDto {
     pub(crate) fn into_set(self, checks: Checks<'_>) -> Result<WriteOp, ServiceError> {
+        check_paths("'key'", &self.key)?;
         Ok(WriteOp::SetPayload {
             selector: selector(self.points, self.filter, &self.shard_key, checks.limits)?,
             payload: self.payload,
@@ -183,6 +196,7 @@ pub(crate) struct DeletePayloadDto {
 impl DeletePayloadDto {
     pub(crate) fn into_op(self, checks: Checks<'_>) -> Result<WriteOp, ServiceError> {
         at_most("'keys'", self.keys.len(), checks.limits.max_batch_points)?;
+        check_paths("'keys'", &self.keys)?;
         Ok(WriteOp::DeletePayload {
             selector: selector(self.points, self.filter, &self.shard_key, checks.limits)?,
             keys: self.keys,
@@ -210,16 +224,27 @@ impl UpdateVectorsDto {
     pub(crate) fn into_op(self, checks: Checks<'_>) -> Result<WriteOp, ServiceError> {
         refuse(&[
             ("shard_key", self.shard_key.is_some()),
-            ("conditional updates ('update_filter')", self.update_filter.is_some()),
+            (
+                "conditional updates ('update_filter')",
+                self.update_filter.is_some(),
+            ),
         ])?;
-        at_most("'points'", self.points.len(), checks.limits.max_batch_points)?;
+        at_most(
+            "'points'",
+            self.points.len(),
+            checks.limits.max_batch_points,
+        )?;
         let updates = self.points.into_iter().enumerate().map(|(i, p)| {
             Ok(VectorUpdate {
-                vector: p.vector.prepare(checks.vector, || format!("points[{i}].vector of id {}", p.id))?,
+                vector: p.vector.prepare(checks.vector, || {
+                    format!("points[{i}].vector of id {}", p.id)
+                })?,
                 id: p.id,
             })
         });
-        updates.collect::<Result<_, ServiceError>>().map(WriteOp::UpdateVectors)
+        updates
+            .collect::<Result<_, ServiceError>>()
+            .map(WriteOp::UpdateVectors)
     }
 }
 
@@ -247,10 +272,20 @@ enum OperationDto {
 impl OperationsDto {
     /// All of them, checked before the first is applied.
     pub(crate) fn into_ops(self, checks: Checks<'_>) -> Result<Vec<WriteOp>, ServiceError> {
-        at_most("'operations'", self.operations.len(), checks.limits.max_batch_points)?;
-        let ops = self.operations.into_iter().enumerate().map(|(i, operation)| {
-            operation.into_op(checks).map_err(|e| e.within(&format!("operations[{i}]")))
-        });
+        at_most(
+            "'operations'",
+            self.operations.len(),
+            checks.limits.max_batch_points,
+        )?;
+        let ops = self
+            .operations
+            .into_iter()
+            .enumerate()
+            .map(|(i, operation)| {
+                operation
+                    .into_op(checks)
+                    .map_err(|e| e.within(&format!("operations[{i}]")))
+            });
         ops.collect()
     }
 }
@@ -263,7 +298,9 @@ impl OperationDto {
             OperationDto::SetPayload(dto) => dto.into_set(checks),
             OperationDto::OverwritePayload(dto) => dto.into_overwrite(checks),
             OperationDto::DeletePayload(dto) => dto.into_op(checks),
-            OperationDto::ClearPayload(dto) => dto.into_model(checks.limits).map(WriteOp::ClearPayload),
+            OperationDto::ClearPayload(dto) => {
+                dto.into_model(checks.limits).map(WriteOp::ClearPayload)
+            }
             OperationDto::UpdateVectors(dto) => dto.into_op(checks),
             OperationDto::DeleteVectors(_) => Err(ServiceError::Unsupported(
                 "deleting vectors while keeping their points".to_owned(),

@@ -8,8 +8,8 @@ use super::vector::{QueryInput, SearchVector, VectorInput};
 use super::{Given, at_most, in_range, refuse};
 use crate::error::ServiceError;
 use crate::model::{
-    Condition, CountRequest, Filter, PayloadSelector, PointId, RetrieveRequest, ScrollRequest, SearchRequest,
-    VectorParams,
+    Condition, CountRequest, Filter, PayloadSelector, PointId, RetrieveRequest, ScrollRequest,
+    SearchRequest, VectorParams,
 };
 use crate::service::Limits;
 
@@ -99,16 +99,27 @@ impl PlannedSearch {
 /// One of the two APIs' queries.
 pub(crate) trait IntoPlan {
     /// Checks against schema and limits.
-    fn into_plan(self, params: &VectorParams, limits: &Limits) -> Result<PlannedSearch, ServiceError>;
+    fn into_plan(
+        self,
+        params: &VectorParams,
+        limits: &Limits,
+    ) -> Result<PlannedSearch, ServiceError>;
 }
 
 impl IntoPlan for QueryDto {
-    fn into_plan(self, params: &VectorParams, limits: &Limits) -> Result<PlannedSearch, ServiceError> {
+    fn into_plan(
+        self,
+        params: &VectorParams,
+        limits: &Limits,
+    ) -> Result<PlannedSearch, ServiceError> {
         refuse(&[
             ("prefetch", self.prefetch.is_some()),
             ("lookup_from", self.lookup_from.is_some()),
             ("shard_key", self.shard_key.is_some()),
-            ("named vectors ('using')", self.using.is_some_and(|name| !name.is_empty())),
+            (
+                "named vectors ('using')",
+                self.using.is_some_and(|name| !name.is_empty()),
+            ),
         ])?;
         let Some(QueryInput(input)) = self.query else {
             return Err(ServiceError::Unsupported(
@@ -129,7 +140,11 @@ impl IntoPlan for QueryDto {
 }
 
 impl IntoPlan for SearchDto {
-    fn into_plan(self, params: &VectorParams, limits: &Limits) -> Result<PlannedSearch, ServiceError> {
+    fn into_plan(
+        self,
+        params: &VectorParams,
+        limits: &Limits,
+    ) -> Result<PlannedSearch, ServiceError> {
         refuse(&[("shard_key", self.shard_key.is_some())])?;
         let SearchVector(input) = self.vector;
         Parts {
@@ -154,12 +169,19 @@ impl<T: IntoPlan> Batch<T> {
     ) -> Result<Vec<PlannedSearch>, ServiceError> {
         at_most("'searches'", self.searches.len(), limits.max_batch_points)?;
         let plans = self.searches.into_iter().enumerate().map(|(i, search)| {
-            search.into_plan(params, limits).map_err(|e| e.within(&format!("searches[{i}]")))
+            search
+                .into_plan(params, limits)
+                .map_err(|e| e.within(&format!("searches[{i}]")))
         });
         let plans: Vec<_> = plans.collect::<Result<_, _>>()?;
         let total = plans.iter().map(|p| p.request.limit).sum();
         let max = limits.max_search_limit.saturating_mul(BATCH_RESULTS);
-        in_range("the sum of all 'limit' and 'offset' in 'searches'", total, 0, max)?;
+        in_range(
+            "the sum of all 'limit' and 'offset' in 'searches'",
+            total,
+            0,
+            max,
+        )?;
         Ok(plans)
     }
 }
@@ -214,7 +236,7 @@ impl Parts {
                 ef: tuning.hnsw_ef,
                 exact: tuning.exact.unwrap_or(false),
                 score_threshold,
-                with_payload: self.with_payload.map_or(PayloadSelector::None, |p| p.0),
+                with_payload: WithPayload::wanted(self.with_payload, PayloadSelector::None)?,
                 with_vector: WithVector::wanted(self.with_vector)?,
             },
             offset: self.offset,
@@ -224,7 +246,8 @@ impl Parts {
 }
 
 fn filter(dto: Option<FilterDto>, limits: &Limits) -> Result<Option<Filter>, ServiceError> {
-    dto.map(|f| f.into_model(limits.max_batch_points)).transpose()
+    dto.map(|f| f.into_model(limits.max_batch_points))
+        .transpose()
 }
 
 /// Points by id.
@@ -244,7 +267,7 @@ impl RetrieveDto {
         at_most("'ids'", self.ids.len(), limits.max_batch_points)?;
         Ok(RetrieveRequest {
             ids: self.ids,
-            with_payload: self.with_payload.map_or(PayloadSelector::All, |p| p.0),
+            with_payload: WithPayload::wanted(self.with_payload, PayloadSelector::All)?,
             with_vector: WithVector::wanted(self.with_vector)?,
         })
     }
@@ -276,7 +299,7 @@ impl ScrollDto {
             filter: filter(self.filter, limits)?,
             limit,
             offset: self.offset,
-            with_payload: self.with_payload.map_or(PayloadSelector::All, |p| p.0),
+            with_payload: WithPayload::wanted(self.with_payload, PayloadSelector::All)?,
             with_vector: WithVector::wanted(self.with_vector)?,
         })
     }

@@ -16,8 +16,16 @@ pub(crate) struct RecordDto {
 
 impl From<Record> for RecordDto {
     fn from(record: Record) -> Self {
-        let Record { id, payload, vector } = record;
-        Self { id, payload, vector }
+        let Record {
+            id,
+            payload,
+            vector,
+        } = record;
+        Self {
+            id,
+            payload,
+            vector,
+        }
     }
 }
 
@@ -35,8 +43,16 @@ pub(crate) struct HitDto {
 
 impl From<ScoredPoint> for HitDto {
     fn from(hit: ScoredPoint) -> Self {
-        let ScoredPoint { record, score, version } = hit;
-        let Record { id, payload, vector } = record;
+        let ScoredPoint {
+            record,
+            score,
+            version,
+        } = hit;
+        let Record {
+            id,
+            payload,
+            vector,
+        } = record;
         Self {
             id,
             version: position_number(version),

@@ -6,14 +6,28 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor, value};
 
 use super::filter::FilterDto;
-use super::{Given, at_most, refuse};
+use super::{Given, at_most, check_paths, refuse};
 use crate::error::ServiceError;
 use crate::model::{PayloadSelector, PointId, Selector};
 use crate::service::Limits;
 
 /// `true`, `false`, a list of paths, `{"include": [...]}` or `{"exclude": [...]}`.
 #[derive(Debug)]
-pub(crate) struct WithPayload(pub(crate) PayloadSelector);
+pub(crate) struct WithPayload(PayloadSelector);
+
+impl WithPayload {
+    /// What to return; `default` when the request does not say.
+    pub(crate) fn wanted(
+        selector: Option<Self>,
+        default: PayloadSelector,
+    ) -> Result<PayloadSelector, ServiceError> {
+        let selector = selector.map_or(default, |s| s.0);
+        if let PayloadSelector::Include(paths) | PayloadSelector::Exclude(paths) = &selector {
+            check_paths("'with_payload'", paths)?;
+        }
+        Ok(selector)
+    }
+}
 
 impl<'de> Deserialize<'de> for WithPayload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -30,18 +44,27 @@ impl<'de> Deserialize<'de> for WithPayload {
                 f.write_str("true, false, a list of payload paths, {\"include\": [...]} or {\"exclude\": [...]}")
             }
             fn visit_bool<E: Error>(self, all: bool) -> Result<WithPayload, E> {
-                Ok(WithPayload(if all { PayloadSelector::All } else { PayloadSelector::None }))
+                Ok(WithPayload(if all {
+                    PayloadSelector::All
+                } else {
+                    PayloadSelector::None
+                }))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<WithPayload, A::Error> {
                 Vec::deserialize(value::SeqAccessDeserializer::new(seq))
                     .map(|paths| WithPayload(PayloadSelector::Include(paths)))
             }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<WithPayload, A::Error> {
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                map: A,
+            ) -> Result<WithPayload, A::Error> {
                 let parts = Parts::deserialize(value::MapAccessDeserializer::new(map))?;
                 match (parts.include, parts.exclude) {
                     (Some(paths), None) => Ok(WithPayload(PayloadSelector::Include(paths))),
                     (None, Some(paths)) => Ok(WithPayload(PayloadSelector::Exclude(paths))),
-                    _ => Err(A::Error::custom("exactly one of 'include' and 'exclude' is needed")),
+                    _ => Err(A::Error::custom(
+                        "exactly one of 'include' and 'exclude' is needed",
+                    )),
                 }
             }
         }
@@ -104,7 +127,9 @@ pub(crate) fn selector(
             at_most("'points'", ids.len(), limits.max_batch_points)?;
             Ok(Selector::Ids(ids))
         }
-        (None, Some(filter)) => Ok(Selector::Filter(filter.into_model(limits.max_batch_points)?)),
+        (None, Some(filter)) => Ok(Selector::Filter(
+            filter.into_model(limits.max_batch_points)?,
+        )),
         _ => Err(ServiceError::BadRequest(
             "exactly one of 'points' and 'filter' is needed to say which points".to_owned(),
         )),

@@ -31,9 +31,10 @@ impl VectorInput {
                 "{}: an id where a vector is needed",
                 place()
             ))),
-            VectorInput::Refused(what) => {
-                Err(ServiceError::Unsupported(format!("{what} (at {})", place())))
-            }
+            VectorInput::Refused(what) => Err(ServiceError::Unsupported(format!(
+                "{what} (at {})",
+                place()
+            ))),
         }
     }
 }
@@ -102,7 +103,10 @@ fn object_name(key: &str) -> String {
         "text" | "image" | "object" | "model" | "options" => {
             "named vectors and server-side inference: send the one unnamed vector".to_owned()
         }
-        _ => format!("named vectors ('{}')", key.chars().take(64).collect::<String>()),
+        _ => format!(
+            "named vectors ('{}')",
+            key.chars().take(64).collect::<String>()
+        ),
     }
 }
 

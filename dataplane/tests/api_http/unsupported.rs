@@ -1,0 +1,291 @@
+//! What Brainy does not have is refused by name, with 501, and changes nothing.
+
+use brainy_dataplane::api::ApiConfig;
+use serde_json::{Value, json};
+
+use crate::support::Server;
+
+async fn each(method: &str, path: &str, cases: &[(Value, &str)]) {
+    let server = Server::with_points().await;
+    for (body, word) in cases {
+        let answer = server
+            .call(method, path, &[], Some(&body.to_string()))
+            .await;
+        answer.refused(501, &["not supported by Brainy", word]);
+    }
+    assert_eq!(server.count().await, 3);
+}
+
+#[tokio::test]
+async fn kinds_of_vectors() {
+    let point = |vector: Value| json!({"points": [{"id": 9, "vector": vector}]});
+    let cases = [
+        (point(json!({"image": [1, 1, 1]})), "named vectors"),
+        (
+            point(json!({"title": [1, 1, 1]})),
+            "named vectors ('title')",
+        ),
+        (
+            point(json!({"": [1, 1, 1], "title": [1, 1, 1]})),
+            "named vectors ('title')",
+        ),
+        (point(json!({"indices": [1], "values": [0.5]})), "sparse"),
+        (point(json!({"text": "a", "model": "b"})), "inference"),
+        (point(json!([[1, 1, 1], [2, 2, 2]])), "multivectors"),
+        (point(json!({})), "without a vector"),
+    ];
+    each("PUT", "/collections/c/points", &cases).await;
+    each("PUT", "/collections/c/points/vectors", &cases).await;
+}
+
+#[tokio::test]
+async fn kinds_of_writes() {
+    let points = json!([{"id": 9, "vector": [1, 1, 1]}]);
+    let upserts = [
+        (json!({"points": points, "shard_key": "a"}), "shard_key"),
+        (
+            json!({"points": points, "update_filter": {}}),
+            "update_filter",
+        ),
+        (
+            json!({"points": points, "update_mode": "insert_only"}),
+            "insert_only",
+        ),
+        (
+            json!({"batch": {"ids": [9], "vectors": {"a": [[1, 1, 1]]}}}),
+            "named vectors",
+        ),
+    ];
+    each("PUT", "/collections/c/points", &upserts).await;
+    each(
+        "POST",
+        "/collections/c/points/delete",
+        &[(json!({"points": [1], "shard_key": 1}), "shard_key")],
+    )
+    .await;
+    let nested = json!({"payload": {}, "points": [1], "key": "a"});
+    each("PUT", "/collections/c/points/payload", &[(nested, "key")]).await;
+    let operations = [
+        (
+            json!({"operations": [{"delete_vectors": {"points": [1], "vector": [""]}}]}),
+            "deleting vectors",
+        ),
+        (
+            json!({"operations": [{"delete": {"points": [1]}}, {"upsert": {"points": points, "shard_key": 1}}]}),
+            "operations[1]: shard_key",
+        ),
+    ];
+    each("POST", "/collections/c/points/batch", &operations).await;
+}
+
+#[tokio::test]
+async fn kinds_of_queries() {
+    let vector = json!([1, 1, 1]);
+    let cases = [
+        (
+            json!({"prefetch": [{"query": vector}], "query": {"fusion": "rrf"}}),
+            "prefetch",
+        ),
+        (json!({"query": {"fusion": "rrf"}}), "fusion"),
+        (
+            json!({"query": {"recommend": {"positive": [1]}}}),
+            "recommendation",
+        ),
+        (
+            json!({"query": {"discover": {"target": 1, "context": []}}}),
+            "discovery",
+        ),
+        (json!({"query": {"context": []}}), "context"),
+        (json!({"query": {"order_by": "n"}}), "ordering"),
+        (json!({"query": {"formula": {}}}), "formulas"),
+        (json!({"query": {"sample": "random"}}), "random samples"),
+        (
+            json!({"query": {"nearest": vector, "mmr": {"diversity": 0.5}}}),
+            "mmr",
+        ),
+        (json!({"query": {"indices": [1], "values": [1]}}), "sparse"),
+        (
+            json!({"query": {"nearest": {"indices": [1], "values": [1]}}}),
+            "sparse",
+        ),
+        (json!({"query": {"text": "a", "model": "b"}}), "inference"),
+        (json!({"query": [[1, 1, 1]]}), "multivectors"),
+        (json!({"query": vector, "using": "title"}), "using"),
+        (
+            json!({"query": vector, "lookup_from": {"collection": "d"}}),
+            "lookup_from",
+        ),
+        (json!({"query": vector, "shard_key": "a"}), "shard_key"),
+        (
+            json!({"query": vector, "params": {"indexed_only": true}}),
+            "indexed_only",
+        ),
+        (json!({"query": vector, "with_vector": ["title"]}), "title"),
+        (json!({"limit": 5}), "scroll"),
+    ];
+    each("POST", "/collections/c/points/query", &cases).await;
+    let named = json!({"vector": {"name": "title", "vector": vector}, "limit": 1});
+    each(
+        "POST",
+        "/collections/c/points/search",
+        &[(named, "named vectors ('title')")],
+    )
+    .await;
+    each(
+        "POST",
+        "/collections/c/points/scroll",
+        &[(json!({"order_by": "n"}), "order_by")],
+    )
+    .await;
+    each(
+        "POST",
+        "/collections/c/points",
+        &[(json!({"ids": [1], "shard_key": "a"}), "shard_key")],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn kinds_of_conditions() {
+    let field = |test: &str, value: Value| {
+        let condition = json!({"key": "a", test: value});
+        json!({"filter": {"must": [condition]}})
+    };
+    let cases = [
+        (field("geo_radius", json!({})), "geo_radius"),
+        (field("geo_bounding_box", json!({})), "geo_bounding_box"),
+        (field("geo_polygon", json!({})), "geo_polygon"),
+        (field("match", json!({"text": "x"})), "match.text"),
+        (field("match", json!({"text_any": "x"})), "match.text_any"),
+        (field("match", json!({"phrase": "x"})), "match.phrase"),
+        (field("match", json!({"prefix": "x"})), "match.prefix"),
+        (
+            field("range", json!({"gt": "2026-01-01T00:00:00Z"})),
+            "dates",
+        ),
+        (
+            json!({"filter": {"must": [{"nested": {"key": "a", "filter": {}}}]}}),
+            "nested",
+        ),
+        (
+            json!({"filter": {"must": [{"has_vector": "a"}]}}),
+            "has_vector",
+        ),
+        (
+            json!({"filter": {"min_should": {"conditions": [], "min_count": 1}}}),
+            "min_should",
+        ),
+        (
+            json!({"filter": {"must": [{"min_should": {"conditions": [], "min_count": 1}}]}}),
+            "min_should",
+        ),
+    ];
+    each("POST", "/collections/c/points/count", &cases).await;
+    each("POST", "/collections/c/points/delete", &cases).await;
+}
+
+#[tokio::test]
+async fn kinds_of_collections() {
+    let server = Server::new(ApiConfig::default());
+    let with = |field: &str, value: Value| {
+        let mut body = json!({"vectors": {"size": 2, "distance": "Dot"}});
+        body[field] = value;
+        body
+    };
+    let vector = |field: &str, value: Value| {
+        let mut body = json!({"vectors": {"size": 2, "distance": "Dot"}});
+        body["vectors"][field] = value;
+        body
+    };
+    for (body, word) in [
+        (
+            with("quantization_config", json!({"scalar": {"type": "int8"}})),
+            "quantization_config",
+        ),
+        (
+            with("sparse_vectors", json!({"text": {}})),
+            "sparse_vectors",
+        ),
+        (with("sharding_method", json!("custom")), "custom"),
+        (
+            with("strict_mode_config", json!({"enabled": true})),
+            "strict_mode_config",
+        ),
+        (with("metadata", json!({"a": 1})), "metadata"),
+        (with("hnsw_config", json!({"m": 0})), "hnsw_config.m"),
+        (
+            with("vectors", json!({"title": {"size": 2, "distance": "Dot"}})),
+            "named vectors ('title'",
+        ),
+        (with("vectors", json!({})), "without vectors"),
+        (with("vectors", Value::Null), "without vectors"),
+        (
+            vector("quantization_config", json!({})),
+            "quantization_config",
+        ),
+        (
+            vector("multivector_config", json!({"comparator": "max_sim"})),
+            "multivector",
+        ),
+        (vector("datatype", json!("uint8")), "datatype"),
+    ] {
+        server
+            .put("/collections/c", body)
+            .await
+            .refused(501, &[word]);
+    }
+    assert_eq!(
+        server.get("/collections").await.result(),
+        json!({"collections": []})
+    );
+    server
+        .put("/collections/c", with("sparse_vectors", json!({})))
+        .await
+        .result();
+}
+
+#[tokio::test]
+async fn routes() {
+    let server = Server::with_points().await;
+    for (method, path, word) in [
+        ("GET", "/aliases", "aliases"),
+        ("POST", "/collections/aliases", "aliases"),
+        ("GET", "/collections/c/aliases", "aliases"),
+        ("GET", "/cluster", "cluster"),
+        ("GET", "/collections/c/cluster", "cluster"),
+        ("DELETE", "/cluster/peer/1", "cluster"),
+        ("PUT", "/collections/c/shards", "shard keys"),
+        ("POST", "/collections/c/snapshots", "snapshot"),
+        ("GET", "/snapshots", "snapshot"),
+        ("GET", "/snapshots/a", "snapshot"),
+        ("POST", "/collections/c/facet", "facets"),
+        ("POST", "/collections/c/points/query/groups", "grouped"),
+        ("POST", "/collections/c/points/search/groups", "grouped"),
+        (
+            "POST",
+            "/collections/c/points/search/matrix/pairs",
+            "distance matrices",
+        ),
+        ("POST", "/collections/c/points/recommend", "recommendations"),
+        (
+            "POST",
+            "/collections/c/points/recommend/batch",
+            "recommendations",
+        ),
+        ("POST", "/collections/c/points/discover", "discovery"),
+        (
+            "POST",
+            "/collections/c/points/vectors/delete",
+            "deleting vectors",
+        ),
+        ("PUT", "/collections/c/vectors/title", "named vectors"),
+        ("PATCH", "/collections/c", "parameters"),
+        ("GET", "/telemetry", "telemetry"),
+        ("GET", "/quotas", "quotas"),
+    ] {
+        server
+            .call(method, path, &[], None)
+            .await
+            .refused(501, &[word]);
+    }
+}
