@@ -1,0 +1,244 @@
+//! The state of one partition: segments, frozen memtables and the active one, as one set of points.
+//!
+//! Locks, always taken in this order:
+//! 1. `installing`: one [`PartitionState::install`] at a time.
+//! 2. `writer`: changes of state come one after the other; held for the length of one log entry.
+//! 3. `published`: the layers and the tick that readers take a snapshot of; held for the length of an assignment.
+//!
+//! A change first goes into the layers under the next tick, where no reader looks, and becomes visible as a whole when that
+//! tick is published.
+
+mod install;
+mod layers;
+mod merge;
+mod read;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use brainy_coordination::partition::SegmentMeta;
+use brainy_coordination::types::{LogPosition, SegmentId};
+use parking_lot::{Mutex, RwLock};
+
+use crate::model::Distance;
+
+use super::distance::{check_vector, normalise};
+use super::error::EngineError;
+use super::memtable::{Latest, Memtable};
+use super::segment::{Segment, SegmentBuilder};
+use super::{Change, IndexParams, payload};
+use layers::{Layers, Snapshot};
+
+/// See the module. All methods may be called from any thread; those that read files or compare vectors block.
+#[derive(Debug)]
+pub struct PartitionState {
+    params: IndexParams,
+    installing: Mutex<()>,
+    writer: Mutex<()>,
+    published: RwLock<Snapshot>,
+}
+
+/// A frozen memtable: what a flush turns into a segment.
+#[derive(Clone, Debug)]
+pub struct Frozen {
+    params: IndexParams,
+    memtable: Arc<Memtable>,
+    position: LogPosition,
+}
+
+/// Sizes, for metrics and for deciding when to flush.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Points.
+    pub points: usize,
+    /// Points that a graph leads to.
+    pub indexed: usize,
+    /// Segments.
+    pub segments: usize,
+    /// Rows of segments that newer versions or deletions hide; merges remove them.
+    pub hidden_rows: usize,
+    /// Bytes in memtables: what the log holds and segments do not.
+    pub unflushed_bytes: usize,
+    /// Part of `unflushed_bytes` that is not frozen yet.
+    pub active_bytes: usize,
+    /// Bytes in memory, estimated.
+    pub memory_bytes: usize,
+}
+
+impl PartitionState {
+    /// An empty partition.
+    #[must_use]
+    pub fn new(params: IndexParams) -> Self {
+        Self {
+            params,
+            installing: Mutex::new(()),
+            writer: Mutex::new(()),
+            published: RwLock::new(Snapshot {
+                layers: Arc::new(Layers {
+                    segments: Vec::new(),
+                    applied: LogPosition::default(),
+                    frozen: Vec::new(),
+                    active: Arc::new(Memtable::new(params.vector)),
+                }),
+                tick: 0,
+                position: LogPosition::default(),
+            }),
+        }
+    }
+
+    /// What its points look like.
+    #[must_use]
+    pub fn params(&self) -> IndexParams {
+        self.params
+    }
+
+    /// Position of the newest log entry that is visible.
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        self.published.read().position
+    }
+
+    /// Position up to which the installed segments contain the log.
+    #[must_use]
+    pub fn applied(&self) -> LogPosition {
+        self.published.read().layers.applied
+    }
+
+    /// The installed segments.
+    #[must_use]
+    pub fn segments(&self) -> Vec<Arc<Segment>> {
+        self.snapshot().layers.segments.iter().map(|view| Arc::clone(&view.segment)).collect()
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.published.read().clone()
+    }
+
+    /// Applies the changes of the log entry at `position`; all of them become visible at once. Entries come in order; those at
+    /// or before [`Self::position`] were applied already and change nothing.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] if a vector does not fit; then nothing was applied.
+    pub fn apply(&self, position: LogPosition, changes: &[Change]) -> Result<(), EngineError> {
+        let prepared = changes
+            .iter()
+            .map(|change| self.prepare(change))
+            .collect::<Result<Vec<_>, _>>()?;
+        let _writer = self.writer.lock();
+        let Snapshot {
+            layers,
+            tick,
+            position: current,
+        } = self.snapshot();
+        if position <= current {
+            return Ok(());
+        }
+        let tick = tick + 1;
+        for (change, prepared) in changes.iter().zip(prepared) {
+            let id = change.id();
+            match prepared {
+                Some((payload, vector)) => {
+                    layers.supersede(id, position, tick);
+                    layers.active.put(id, position, tick, payload, &vector);
+                }
+                // What is already gone needs no second tombstone.
+                None if layers.has_live(id) => {
+                    layers.supersede(id, position, tick);
+                    layers.active.delete(id, position, tick);
+                }
+                None => {}
+            }
+        }
+        let mut published = self.published.write();
+        published.tick = tick;
+        published.position = position;
+        Ok(())
+    }
+
+    /// Payload and vector as they are stored; none for a deletion.
+    fn prepare(&self, change: &Change) -> Result<Option<(Vec<u8>, Vec<f32>)>, EngineError> {
+        let Change::Put(point) = change else { return Ok(None) };
+        check_vector(&point.vector, self.params.vector.size as usize)?;
+        let mut vector = point.vector.clone();
+        if self.params.vector.distance == Distance::Cosine {
+            normalise(&mut vector);
+        }
+        Ok(Some((payload::encode(&point.payload)?, vector)))
+    }
+
+    /// Moves on past log entries that carry no data (fences).
+    pub fn set_position(&self, position: LogPosition) {
+        let _writer = self.writer.lock();
+        let mut published = self.published.write();
+        published.position = published.position.max(position);
+    }
+
+    /// Closes the active memtable, so that it can be built into a segment; new changes go to a fresh one. Nothing to do if it
+    /// is empty. Frozen layers are built and installed in the order in which they were frozen.
+    pub fn freeze(&self) -> Option<Frozen> {
+        let _writer = self.writer.lock();
+        let Snapshot { layers, position, .. } = self.snapshot();
+        if layers.active.is_empty() {
+            return None;
+        }
+        let mut frozen = layers.frozen.clone();
+        frozen.push(Arc::clone(&layers.active));
+        self.published.write().layers = Arc::new(Layers {
+            segments: layers.segments.clone(),
+            applied: layers.applied,
+            frozen,
+            active: Arc::new(Memtable::new(self.params.vector)),
+        });
+        Some(Frozen {
+            params: self.params,
+            memtable: Arc::clone(&layers.active),
+            position,
+        })
+    }
+
+    /// Sizes.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let layers = self.snapshot().layers;
+        let active_bytes = layers.active.bytes();
+        let unflushed_bytes = layers.frozen.iter().map(|m| m.bytes()).sum::<usize>() + active_bytes;
+        let live_rows: usize = layers.segments.iter().map(|s| s.live()).sum();
+        let rows: usize = layers.segments.iter().map(|s| s.segment.rows()).sum();
+        Stats {
+            points: live_rows + layers.memtables().map(|m| m.live()).sum::<usize>(),
+            indexed: layers.segments.iter().filter(|s| s.segment.has_graph()).map(|s| s.live()).sum(),
+            segments: layers.segments.len(),
+            hidden_rows: rows - live_rows,
+            unflushed_bytes,
+            active_bytes,
+            memory_bytes: unflushed_bytes + layers.segments.iter().map(|s| s.memory_bytes()).sum::<usize>(),
+        }
+    }
+}
+
+impl Frozen {
+    /// Everything up to here is contained in this layer, those frozen before it and the installed segments.
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        self.position
+    }
+
+    /// Bytes in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.memtable.bytes()
+    }
+
+    /// Writes the layer as a segment into `dir`, building its graph on `threads` threads. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// Those of [`SegmentBuilder`].
+    pub fn build(&self, id: SegmentId, dir: &Path, threads: usize) -> Result<SegmentMeta, EngineError> {
+        let mut builder = SegmentBuilder::create(id, self.params, dir)?;
+        self.memtable.latest(|id, version, change| match change {
+            Latest::Put(payload, vector) => builder.push(id, version, payload, vector),
+            Latest::Deleted => builder.push_tombstone(id, version),
+        })?;
+        builder.finish(threads)
+    }
+}

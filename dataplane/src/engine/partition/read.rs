@@ -1,0 +1,314 @@
+//! Reading points: by id, in id order, by filter, by distance.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use brainy_coordination::types::LogPosition;
+
+use crate::engine::distance::{check_vector, normalise, passes, score};
+use crate::engine::error::EngineError;
+use crate::engine::filter::CompiledFilter;
+use crate::engine::memtable::Memtable;
+use crate::engine::payload::{self, Selection};
+use crate::engine::resolve::PointView;
+use crate::engine::segment::Query;
+use crate::engine::topk::{Near, TopK};
+use crate::model::{
+    CountRequest, Distance, Filter, Payload, Point, PointId, Record, RetrieveRequest, ScoredPoint, ScrollPage,
+    ScrollRequest, SearchRequest,
+};
+
+use super::PartitionState;
+use super::layers::{SegmentView, Snapshot};
+
+/// A point as its layer holds it.
+struct Found {
+    version: LogPosition,
+    payload: Option<Payload>,
+    vector: Option<Vec<f32>>,
+}
+
+impl Found {
+    fn into_record(self, id: PointId) -> Record {
+        Record {
+            id,
+            payload: self.payload,
+            vector: self.vector,
+        }
+    }
+}
+
+impl Snapshot {
+    /// The live version of a point, of which `selection` and `with_vector` are read.
+    fn find(&self, id: PointId, selection: &Selection, with_vector: bool) -> Result<Option<Found>, EngineError> {
+        let cut = |bytes: &[u8]| match selection.wants_any() {
+            true => Ok::<_, EngineError>(selection.apply(payload::decode(bytes)?)),
+            false => Ok(None),
+        };
+        for memtable in self.layers.memtables() {
+            if let Some(point) = memtable.get(id, self.tick) {
+                return Ok(Some(Found {
+                    version: point.version,
+                    payload: cut(&point.payload)?,
+                    vector: with_vector.then_some(point.vector),
+                }));
+            }
+        }
+        for view in &self.layers.segments {
+            let segment = &view.segment;
+            if let Some(row) = segment.find_row(id).filter(|row| view.is_live(*row, self.tick)) {
+                return Ok(Some(Found {
+                    version: segment.version(row),
+                    payload: cut(segment.payload(row))?,
+                    vector: with_vector.then(|| segment.vector(row).to_vec()),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ids of live, matching points from `from` on, ascending.
+    fn ids_from<'s>(&'s self, from: Option<PointId>, filter: Option<&'s CompiledFilter>) -> Result<Ids<'s>, EngineError> {
+        let start = from.map_or(Bound::Unbounded, Bound::Included);
+        let memtables = self.layers.memtables().map(|memtable| Cursor::Memtable {
+            memtable,
+            page: VecDeque::new(),
+            next: Some(start),
+        });
+        let segments = self.layers.segments.iter().map(|view| Cursor::Segment {
+            view,
+            row: from.map_or(0, |id| view.segment.first_row_from(id)),
+        });
+        let mut ids = Ids {
+            tick: self.tick,
+            filter,
+            cursors: memtables.chain(segments).collect(),
+            heads: BinaryHeap::new(),
+        };
+        for i in 0..ids.cursors.len() {
+            ids.advance(i)?;
+        }
+        Ok(ids)
+    }
+}
+
+/// Where a walk in id order stands in one layer.
+enum Cursor<'s> {
+    Memtable {
+        memtable: &'s Arc<Memtable>,
+        page: VecDeque<PointId>,
+        next: Option<Bound<PointId>>,
+    },
+    Segment {
+        view: &'s SegmentView,
+        row: u32,
+    },
+}
+
+/// A walk over all layers in id order. A live point is in one layer only, so no id comes twice.
+struct Ids<'s> {
+    tick: u64,
+    filter: Option<&'s CompiledFilter>,
+    cursors: Vec<Cursor<'s>>,
+    heads: BinaryHeap<Reverse<(PointId, usize)>>,
+}
+
+impl Ids<'_> {
+    fn next(&mut self) -> Result<Option<PointId>, EngineError> {
+        let Some(Reverse((id, cursor))) = self.heads.pop() else {
+            return Ok(None);
+        };
+        self.advance(cursor)?;
+        Ok(Some(id))
+    }
+
+    fn advance(&mut self, cursor: usize) -> Result<(), EngineError> {
+        let (tick, filter) = (self.tick, self.filter);
+        let id = match &mut self.cursors[cursor] {
+            Cursor::Memtable { memtable, page, next } => loop {
+                if let Some(id) = page.pop_front() {
+                    break Some(id);
+                }
+                let Some(from) = next.take() else { break None };
+                let (ids, rest) = memtable.page(from, tick, filter)?;
+                page.extend(ids);
+                *next = rest;
+            },
+            Cursor::Segment { view, row } => loop {
+                let current = *row;
+                if current as usize >= view.segment.rows() {
+                    break None;
+                }
+                *row += 1;
+                if is_match(view, current, tick, filter)? {
+                    break Some(view.segment.row_id(current));
+                }
+            },
+        };
+        if let Some(id) = id {
+            self.heads.push(Reverse((id, cursor)));
+        }
+        Ok(())
+    }
+}
+
+fn is_match(view: &SegmentView, row: u32, tick: u64, filter: Option<&CompiledFilter>) -> Result<bool, EngineError> {
+    if !view.is_live(row, tick) {
+        return Ok(false);
+    }
+    filter.map_or(Ok(true), |filter| view.segment.matches(row, filter))
+}
+
+fn compile(filter: Option<&Filter>) -> Result<Option<CompiledFilter>, EngineError> {
+    filter.map(CompiledFilter::new).transpose()
+}
+
+impl PartitionState {
+    /// The requested points that exist, in the order of the request.
+    ///
+    /// # Errors
+    /// Unreadable paths, or a payload that does not decode.
+    pub fn retrieve(&self, request: &RetrieveRequest) -> Result<Vec<Record>, EngineError> {
+        let selection = Selection::new(&request.with_payload)?;
+        let snapshot = self.snapshot();
+        let mut records = Vec::new();
+        for id in &request.ids {
+            if let Some(found) = snapshot.find(*id, &selection, request.with_vector)? {
+                records.push(found.into_record(*id));
+            }
+        }
+        Ok(records)
+    }
+
+    /// A page of matching points in id order.
+    ///
+    /// # Errors
+    /// Unreadable paths, or a payload that does not decode.
+    pub fn scroll(&self, request: &ScrollRequest) -> Result<ScrollPage, EngineError> {
+        let selection = Selection::new(&request.with_payload)?;
+        let filter = compile(request.filter.as_ref())?;
+        let snapshot = self.snapshot();
+        let mut ids = snapshot.ids_from(request.offset, filter.as_ref())?;
+        let mut page = ScrollPage::default();
+        while let Some(id) = ids.next()? {
+            if page.records.len() == request.limit {
+                page.next = Some(id);
+                break;
+            }
+            if let Some(found) = snapshot.find(id, &selection, request.with_vector)? {
+                page.records.push(found.into_record(id));
+            }
+        }
+        Ok(page)
+    }
+
+    /// How many points match.
+    ///
+    /// # Errors
+    /// Unreadable paths, or a payload that does not decode.
+    pub fn count(&self, request: &CountRequest) -> Result<usize, EngineError> {
+        let filter = compile(request.filter.as_ref())?;
+        let snapshot = self.snapshot();
+        let mut count = 0;
+        for memtable in snapshot.layers.memtables() {
+            count += memtable.count(snapshot.tick, filter.as_ref())?;
+        }
+        for view in &snapshot.layers.segments {
+            for row in 0..view.segment.rows() as u32 {
+                count += usize::from(is_match(view, row, snapshot.tick, filter.as_ref())?);
+            }
+        }
+        Ok(count)
+    }
+
+    /// The nearest matching points, best first; equally good ones by id.
+    ///
+    /// # Errors
+    /// A vector that does not fit, unreadable paths, or a payload that does not decode.
+    pub fn search(&self, request: &SearchRequest) -> Result<Vec<ScoredPoint>, EngineError> {
+        let SearchRequest {
+            vector,
+            filter,
+            limit,
+            ef,
+            exact,
+            score_threshold,
+            with_payload,
+            with_vector,
+        } = request;
+        let measure = self.params.vector.distance;
+        check_vector(vector, self.params.vector.size as usize)?;
+        let mut vector = vector.clone();
+        if measure == Distance::Cosine {
+            normalise(&mut vector);
+        }
+        let selection = Selection::new(with_payload)?;
+        let filter = compile(filter.as_ref())?;
+        let query = Query {
+            vector: &vector,
+            limit: *limit,
+            ef: *ef,
+            exact: *exact,
+            filter: filter.as_ref(),
+        };
+        let snapshot = self.snapshot();
+        let mut points = Vec::new();
+        for Near { distance, key: id } in nearest(&snapshot, &query)? {
+            let score = score(measure, distance);
+            if score_threshold.is_some_and(|threshold| !passes(measure, score, threshold)) {
+                break;
+            }
+            if let Some(found) = snapshot.find(id, &selection, *with_vector)? {
+                points.push(ScoredPoint {
+                    version: found.version,
+                    record: found.into_record(id),
+                    score,
+                });
+            }
+        }
+        Ok(points)
+    }
+}
+
+fn nearest(snapshot: &Snapshot, query: &Query<'_>) -> Result<Vec<Near<PointId>>, EngineError> {
+    let mut top = TopK::new(query.limit);
+    for view in &snapshot.layers.segments {
+        let live = |row| view.is_live(row, snapshot.tick);
+        for near in view.segment.search(query, &live)? {
+            top.push(Near {
+                distance: near.distance,
+                key: view.segment.row_id(near.key),
+            });
+        }
+    }
+    for memtable in snapshot.layers.memtables() {
+        for near in memtable.search(query, snapshot.tick)? {
+            top.push(near);
+        }
+    }
+    Ok(top.into_sorted())
+}
+
+impl PointView for PartitionState {
+    fn get(&self, id: PointId) -> Result<Option<Point>, EngineError> {
+        let found = self.snapshot().find(id, &Selection::All, true)?;
+        Ok(found.map(|f| Point {
+            id,
+            vector: f.vector.unwrap_or_default(),
+            payload: f.payload.unwrap_or_default(),
+        }))
+    }
+
+    fn matching(&self, filter: &Filter) -> Result<Vec<PointId>, EngineError> {
+        let filter = CompiledFilter::new(filter)?;
+        let snapshot = self.snapshot();
+        let mut walk = snapshot.ids_from(None, Some(&filter))?;
+        let mut ids = Vec::new();
+        while let Some(id) = walk.next()? {
+            ids.push(id);
+        }
+        Ok(ids)
+    }
+}

@@ -1,0 +1,199 @@
+//! Turning what a user asked for into what happens to single points.
+//!
+//! Payload operations and filters depend on the state they meet. They are evaluated once, by the owner of the partition,
+//! against everything sequenced before them; the log then carries the outcome ([`Change`]). Ids that do not exist are
+//! skipped by operations that modify points.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Filter, Payload, Point, PointId, Selector, WriteOp};
+
+use super::change::Change;
+use super::error::EngineError;
+use super::filter::CompiledFilter;
+use super::path::{self, Path};
+
+/// A state that operations are evaluated against.
+pub trait PointView {
+    /// The point, if it exists.
+    ///
+    /// # Errors
+    /// Those of reading it.
+    fn get(&self, id: PointId) -> Result<Option<Point>, EngineError>;
+
+    /// Ids of all points that match, in id order.
+    ///
+    /// # Errors
+    /// An unreadable filter, or those of reading points.
+    fn matching(&self, filter: &Filter) -> Result<Vec<PointId>, EngineError>;
+}
+
+/// What `op` does to the points of `view`, at most one change a point.
+///
+/// # Errors
+/// [`EngineError::Invalid`] for unreadable paths, or those of reading the view.
+pub fn resolve(op: &WriteOp, view: &dyn PointView) -> Result<Vec<Change>, EngineError> {
+    match op {
+        WriteOp::Upsert(points) => {
+            // The last of several versions in one request wins.
+            let mut last: BTreeMap<PointId, &Point> = BTreeMap::new();
+            for point in points {
+                last.insert(point.id, point);
+            }
+            Ok(last.into_values().cloned().map(Change::Put).collect())
+        }
+        WriteOp::Delete(selector) => {
+            let mut changes = Vec::new();
+            for id in select(selector, view)? {
+                if view.get(id)?.is_some() {
+                    changes.push(Change::Delete(id));
+                }
+            }
+            Ok(changes)
+        }
+        WriteOp::SetPayload { selector, payload, key } => match key {
+            None => edit(selector, view, |p| path::merge(p, payload)),
+            Some(key) => {
+                let key = Path::parse(key)?;
+                edit(selector, view, |p| key.merge(p, payload))
+            }
+        },
+        WriteOp::OverwritePayload { selector, payload } => edit(selector, view, |p| p.clone_from(payload)),
+        WriteOp::DeletePayload { selector, keys } => {
+            let paths = keys.iter().map(|k| Path::parse(k)).collect::<Result<Vec<_>, _>>()?;
+            edit(selector, view, |p| paths.iter().for_each(|path| path.remove(p)))
+        }
+        WriteOp::ClearPayload(selector) => edit(selector, view, Payload::clear),
+        WriteOp::UpdateVectors(updates) => {
+            let last: BTreeMap<PointId, &Vec<f32>> = updates.iter().map(|u| (u.id, &u.vector)).collect();
+            let mut changes = Vec::new();
+            for (id, vector) in last {
+                if let Some(mut point) = view.get(id)?
+                    && point.vector != *vector
+                {
+                    point.vector.clone_from(vector);
+                    changes.push(Change::Put(point));
+                }
+            }
+            Ok(changes)
+        }
+    }
+}
+
+fn select(selector: &Selector, view: &dyn PointView) -> Result<Vec<PointId>, EngineError> {
+    match selector {
+        Selector::Ids(ids) => {
+            let mut ids = ids.clone();
+            ids.sort_unstable();
+            ids.dedup();
+            Ok(ids)
+        }
+        Selector::Filter(filter) => view.matching(filter),
+    }
+}
+
+/// Edits the payloads of the selected points; points that the edit leaves as they are cost no log entry.
+fn edit(
+    selector: &Selector,
+    view: &dyn PointView,
+    change: impl Fn(&mut Payload),
+) -> Result<Vec<Change>, EngineError> {
+    let mut changes = Vec::new();
+    for id in select(selector, view)? {
+        if let Some(mut point) = view.get(id)? {
+            let before = point.payload.clone();
+            change(&mut point.payload);
+            if point.payload != before {
+                changes.push(Change::Put(point));
+            }
+        }
+    }
+    Ok(changes)
+}
+
+/// Changes that are sequenced but not yet applied, over a state: what the next operation must see.
+///
+/// Each entry carries the number of the batch that made it, so that applying an old batch does not uncover the state
+/// below a newer, still pending one.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    pending: BTreeMap<PointId, (u64, Option<Point>)>,
+}
+
+impl Overlay {
+    /// Adds the changes of batch `sequence`; numbers grow.
+    pub fn add(&mut self, sequence: u64, changes: &[Change]) {
+        for change in changes {
+            let (id, point) = match change {
+                Change::Put(point) => (point.id, Some(point.clone())),
+                Change::Delete(id) => (*id, None),
+            };
+            self.pending.insert(id, (sequence, point));
+        }
+    }
+
+    /// Drops what batch `sequence` added, now that the state below contains it.
+    pub fn applied(&mut self, sequence: u64, changes: &[Change]) {
+        for change in changes {
+            let id = change.id();
+            if self.pending.get(&id).is_some_and(|(s, _)| *s == sequence) {
+                self.pending.remove(&id);
+            }
+        }
+    }
+
+    /// Drops everything: the pending batches will never be applied.
+    pub fn clear(&mut self) {
+        self.pending.clear();
+    }
+
+    /// Points pending.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether nothing is pending.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// The overlay on top of `base`.
+    #[must_use]
+    pub fn over<'a>(&'a self, base: &'a dyn PointView) -> OverlayView<'a> {
+        OverlayView { overlay: self, base }
+    }
+}
+
+/// An [`Overlay`] on a state.
+pub struct OverlayView<'a> {
+    overlay: &'a Overlay,
+    base: &'a dyn PointView,
+}
+
+impl PointView for OverlayView<'_> {
+    fn get(&self, id: PointId) -> Result<Option<Point>, EngineError> {
+        match self.overlay.pending.get(&id) {
+            Some((_, point)) => Ok(point.clone()),
+            None => self.base.get(id),
+        }
+    }
+
+    fn matching(&self, filter: &Filter) -> Result<Vec<PointId>, EngineError> {
+        let compiled = CompiledFilter::new(filter)?;
+        let pending = &self.overlay.pending;
+        let mut ids = self.base.matching(filter)?;
+        ids.retain(|id| !pending.contains_key(id));
+        ids.extend(pending.values().filter_map(|(_, point)| {
+            let point = point.as_ref()?;
+            compiled.matches(point.id, &point.payload).then_some(point.id)
+        }));
+        ids.sort_unstable();
+        Ok(ids)
+    }
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

@@ -1,0 +1,208 @@
+//! How segment files begin and how they are checked.
+//!
+//! Every file: 8 bytes magic, 4 bytes format version, 4 bytes zero, then its contents; numbers are little-endian. Size and
+//! CRC-32C of the whole file stand in the partition manifest ([`FileMeta`]) and are verified before anything is used.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use brainy_coordination::partition::{FileMeta, SegmentMeta};
+
+use crate::engine::error::EngineError;
+
+/// Format version of all files of a segment.
+const VERSION: u32 = 1;
+/// Bytes before the contents.
+pub(super) const HEADER: usize = 16;
+
+/// A kind of file.
+pub(super) struct Kind {
+    pub(super) name: &'static str,
+    pub(super) magic: [u8; 8],
+}
+
+pub(super) const ROWS: Kind = Kind {
+    name: "rows.bin",
+    magic: *b"BRNYROWS",
+};
+pub(super) const PAYLOADS: Kind = Kind {
+    name: "payload.bin",
+    magic: *b"BRNYPAYL",
+};
+pub(super) const VECTORS: Kind = Kind {
+    name: "vectors.f32",
+    magic: *b"BRNYVECT",
+};
+pub(super) const GRAPH: Kind = Kind {
+    name: "graph.hnsw",
+    magic: *b"BRNYHNSW",
+};
+
+/// A file being written.
+pub(super) struct FileWriter {
+    path: PathBuf,
+    name: &'static str,
+    out: BufWriter<File>,
+    bytes: u64,
+    crc32c: u32,
+}
+
+impl FileWriter {
+    pub(super) fn create(dir: &Path, kind: &Kind) -> Result<Self, EngineError> {
+        let path = dir.join(kind.name);
+        let file = File::create(&path).map_err(|e| EngineError::io("cannot create", &path, &e))?;
+        let mut writer = Self {
+            path,
+            name: kind.name,
+            out: BufWriter::with_capacity(1 << 18, file),
+            bytes: 0,
+            crc32c: 0,
+        };
+        writer.write(&kind.magic)?;
+        writer.write(&VERSION.to_le_bytes())?;
+        writer.write(&[0; 4])?;
+        Ok(writer)
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), EngineError> {
+        self.crc32c = crc32c::crc32c_append(self.crc32c, bytes);
+        self.bytes += bytes.len() as u64;
+        self.out
+            .write_all(bytes)
+            .map_err(|e| EngineError::io("cannot write", &self.path, &e))
+    }
+
+    pub(super) fn write_u32s(&mut self, words: impl Iterator<Item = u32>) -> Result<(), EngineError> {
+        let mut block = Vec::with_capacity(1 << 14);
+        for word in words {
+            block.extend_from_slice(&word.to_le_bytes());
+            if block.len() >= 1 << 14 {
+                self.write(&block)?;
+                block.clear();
+            }
+        }
+        self.write(&block)
+    }
+
+    pub(super) fn finish(mut self) -> Result<FileMeta, EngineError> {
+        self.out
+            .flush()
+            .map_err(|e| EngineError::io("cannot write", &self.path, &e))?;
+        Ok(FileMeta {
+            name: self.name.to_owned(),
+            bytes: self.bytes,
+            crc32c: self.crc32c,
+        })
+    }
+}
+
+/// A file of a segment, with what the manifest says of it.
+pub(super) struct Stored<'m> {
+    pub(super) path: PathBuf,
+    meta: &'m FileMeta,
+    magic: [u8; 8],
+}
+
+impl<'m> Stored<'m> {
+    /// Finds a file of `segment`; absent if the segment has none of this kind.
+    pub(super) fn find(dir: &Path, segment: &'m SegmentMeta, kind: &Kind) -> Option<Self> {
+        let meta = segment.files.iter().find(|f| f.name == kind.name)?;
+        Some(Self {
+            path: dir.join(kind.name),
+            meta,
+            magic: kind.magic,
+        })
+    }
+
+    /// Finds a file that every segment has.
+    pub(super) fn require(dir: &Path, segment: &'m SegmentMeta, kind: &Kind) -> Result<Self, EngineError> {
+        Self::find(dir, segment, kind).ok_or_else(|| {
+            EngineError::damaged(dir.join(kind.name), "the partition manifest does not list it for its segment")
+        })
+    }
+
+    pub(super) fn damaged(&self, reason: impl Into<String>) -> EngineError {
+        EngineError::damaged(&self.path, reason)
+    }
+
+    /// Reads the contents after the header, verified, as fixed-size blocks given to `each`; what is left over at the end
+    /// is returned.
+    ///
+    /// `each` sees bytes before the checksum was compared: it must take any, and its result must be dropped on errors.
+    pub(super) fn stream<const N: usize>(&self, mut each: impl FnMut(&[[u8; N]])) -> Result<Vec<u8>, EngineError> {
+        let cannot_read = |e: std::io::Error| match e.kind() {
+            ErrorKind::NotFound => self.damaged("it is missing"),
+            _ => EngineError::io("cannot read", &self.path, &e),
+        };
+        let mut file = File::open(&self.path).map_err(cannot_read)?;
+        let size = file.metadata().map_err(cannot_read)?.len();
+        if size != self.meta.bytes {
+            return Err(self.damaged(format!("it has {size} bytes, {} were written", self.meta.bytes)));
+        }
+        if size < HEADER as u64 {
+            return Err(self.damaged("it is shorter than a header"));
+        }
+        let mut header = [0u8; HEADER];
+        file.read_exact(&mut header).map_err(cannot_read)?;
+        let mut crc32c = crc32c::crc32c(&header);
+        let mut file = BufReader::with_capacity(0, file);
+        let mut block = vec![0u8; (1 << 18) / N * N];
+        let mut kept = 0;
+        loop {
+            let count = file.read(&mut block[kept..]).map_err(cannot_read)?;
+            if count == 0 {
+                break;
+            }
+            crc32c = crc32c::crc32c_append(crc32c, &block[kept..kept + count]);
+            let (whole, rest) = block[..kept + count].as_chunks::<N>();
+            each(whole);
+            let (from, rest) = (whole.len() * N, rest.len());
+            block.copy_within(from..from + rest, 0);
+            kept = rest;
+        }
+        if crc32c != self.meta.crc32c {
+            let expected = self.meta.crc32c;
+            return Err(self.damaged(format!("its checksum is {crc32c:08x}, {expected:08x} was written")));
+        }
+        self.check_header(header)?;
+        block.truncate(kept);
+        Ok(block)
+    }
+
+    /// Reads the contents after the header, verified.
+    pub(super) fn read(&self) -> Result<Vec<u8>, EngineError> {
+        let mut bytes = Vec::new();
+        self.stream(|blocks: &[[u8; 1]]| bytes.extend_from_slice(blocks.as_flattened()))?;
+        Ok(bytes)
+    }
+
+    /// Reads contents that are 32-bit numbers, verified.
+    pub(super) fn read_words<T>(&self, convert: impl Fn([u8; 4]) -> T) -> Result<Vec<T>, EngineError> {
+        let mut words = Vec::with_capacity(usize::try_from(self.meta.bytes).unwrap_or(0) / 4);
+        let rest = self.stream(|blocks: &[[u8; 4]]| words.extend(blocks.iter().map(|b| convert(*b))))?;
+        if !rest.is_empty() {
+            return Err(self.damaged("it ends within a number"));
+        }
+        Ok(words)
+    }
+
+    /// The checksum fits, so these are the bytes that were written: perhaps by another build, or to another file.
+    fn check_header(&self, header: [u8; HEADER]) -> Result<(), EngineError> {
+        let (magic, rest) = header.split_at(8);
+        if magic != self.magic {
+            return Err(self.damaged("it does not begin like a file of its kind"));
+        }
+        let mut version = [0u8; 4];
+        version.copy_from_slice(&rest[..4]);
+        let found = u32::from_le_bytes(version);
+        if found != VERSION {
+            return Err(EngineError::UnknownFormat {
+                what: format!("segment file {}", self.path.display()),
+                found,
+                supported: VERSION,
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! Immutable segments: rows in id order, their payloads, vectors and graph, and tombstones.
+//!
+//! A segment is a directory of files ([`format`]): `rows.bin`, `payload.bin`, `vectors.f32` and, from [`GRAPH_ROWS`] rows on,
+//! `graph.hnsw`. Opening verifies every file that is read against the manifest; what is damaged, truncated, missing or of
+//! another format is an error that names file and cause.
+//!
+//! Memory of an open segment per row: 48 bytes (id 24, version 16, end of payload 8), the payload's bytes, 4 bytes a
+//! dimension, and the graph's links (about 6 m bytes + 4).
+
+mod builder;
+mod format;
+mod rows;
+mod search;
+
+use std::path::Path;
+
+use brainy_coordination::partition::SegmentMeta;
+use brainy_coordination::types::{LogPosition, SegmentId};
+
+use crate::model::{PointId, VectorParams};
+
+use super::error::EngineError;
+use super::filter::CompiledFilter;
+use super::hnsw::{Graph, Rows};
+use super::payload;
+use format::{GRAPH, PAYLOADS, ROWS, Stored, VECTORS};
+use rows::RowTable;
+
+pub use builder::{GRAPH_ROWS, SegmentBuilder};
+pub(crate) use search::Query;
+
+/// What to load of a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    /// The graph: who never searches does not need it.
+    pub graph: bool,
+}
+
+/// An open segment.
+#[derive(Debug)]
+pub struct Segment {
+    meta: SegmentMeta,
+    vector: VectorParams,
+    table: RowTable,
+    payloads: Vec<u8>,
+    vectors: Vec<f32>,
+    graph: Option<Graph>,
+}
+
+/// What a segment knows of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Row(u32, LogPosition),
+    Tombstone(LogPosition),
+}
+
+impl Entry {
+    pub(crate) fn version(&self) -> LogPosition {
+        match self {
+            Entry::Row(_, version) | Entry::Tombstone(version) => *version,
+        }
+    }
+}
+
+impl Segment {
+    /// Reads and verifies the segment that `meta` describes from `dir`.
+    ///
+    /// # Errors
+    /// [`EngineError::Damaged`], [`EngineError::UnknownFormat`] or [`EngineError::Io`], naming the file.
+    pub fn open(dir: &Path, meta: &SegmentMeta, options: OpenOptions) -> Result<Self, EngineError> {
+        let rows_file = Stored::require(dir, meta, &ROWS)?;
+        let (table, shape) = RowTable::decode(&rows_file.read()?).map_err(|e| rows_file.damaged(e))?;
+        let (rows, tombstones) = (table.ids.len(), table.tombstones.len());
+        if (rows as u64, tombstones as u64) != (meta.rows, meta.tombstones) || u32::try_from(rows).is_err() {
+            return Err(rows_file.damaged(format!(
+                "it has {rows} rows and {tombstones} tombstones, the partition manifest says {} and {}",
+                meta.rows, meta.tombstones
+            )));
+        }
+        let vector = VectorParams {
+            size: shape.size,
+            distance: shape.measure,
+        };
+        let payload_file = Stored::require(dir, meta, &PAYLOADS)?;
+        let payloads = payload_file.read()?;
+        if payloads.len() as u64 != table.ends.last().copied().unwrap_or(0) {
+            return Err(payload_file.damaged("its length is not that of all payloads"));
+        }
+        let vector_file = Stored::require(dir, meta, &VECTORS)?;
+        let vectors = vector_file.read_words(f32::from_le_bytes)?;
+        if Some(vectors.len()) != rows.checked_mul(vector.size as usize) {
+            return Err(vector_file.damaged("its length is not that of all vectors"));
+        }
+        let graph = match Stored::find(dir, meta, &GRAPH) {
+            Some(file) if options.graph => {
+                let words = file.read_words(u32::from_le_bytes)?;
+                Some(Graph::from_words(&words, rows).map_err(|e| file.damaged(e))?)
+            }
+            _ => None,
+        };
+        Ok(Self {
+            meta: meta.clone(),
+            vector,
+            table,
+            payloads,
+            vectors,
+            graph,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> &SegmentId {
+        &self.meta.id
+    }
+
+    /// What the manifest says of it.
+    #[must_use]
+    pub fn meta(&self) -> &SegmentMeta {
+        &self.meta
+    }
+
+    /// What its vectors look like.
+    #[must_use]
+    pub fn vector_params(&self) -> VectorParams {
+        self.vector
+    }
+
+    /// Rows, live or not.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.table.ids.len()
+    }
+
+    /// Whether searches can walk a graph.
+    #[must_use]
+    pub fn has_graph(&self) -> bool {
+        self.graph.is_some()
+    }
+
+    /// Bytes held in memory.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let per_row = size_of::<PointId>() + size_of::<LogPosition>() + size_of::<u64>();
+        self.rows() * per_row
+            + self.table.tombstones.len() * size_of::<(PointId, LogPosition)>()
+            + self.payloads.len()
+            + self.vectors.len() * size_of::<f32>()
+            + self.graph.as_ref().map_or(0, Graph::memory_bytes)
+    }
+
+    pub(crate) fn row_id(&self, row: u32) -> PointId {
+        self.table.ids[row as usize]
+    }
+
+    pub(crate) fn version(&self, row: u32) -> LogPosition {
+        self.table.versions[row as usize]
+    }
+
+    pub(crate) fn vector(&self, row: u32) -> &[f32] {
+        self.vector_rows().row(row)
+    }
+
+    pub(crate) fn payload(&self, row: u32) -> &[u8] {
+        let row = row as usize;
+        let start = if row == 0 { 0 } else { self.table.ends[row - 1] as usize };
+        &self.payloads[start..self.table.ends[row] as usize]
+    }
+
+    pub(crate) fn tombstones(&self) -> &[(PointId, LogPosition)] {
+        &self.table.tombstones
+    }
+
+    /// Row of an id.
+    pub(crate) fn find_row(&self, id: PointId) -> Option<u32> {
+        self.table.ids.binary_search(&id).ok().map(|row| row as u32)
+    }
+
+    /// First row whose id is not below `id`.
+    pub(crate) fn first_row_from(&self, id: PointId) -> u32 {
+        self.table.ids.partition_point(|other| *other < id) as u32
+    }
+
+    /// What is known of an id: its newest version, if it has both a row and a tombstone.
+    pub(crate) fn find(&self, id: PointId) -> Option<Entry> {
+        let row = self.find_row(id).map(|row| Entry::Row(row, self.version(row)));
+        let tombstone = self
+            .table
+            .tombstones
+            .binary_search_by_key(&id, |t| t.0)
+            .ok()
+            .map(|i| Entry::Tombstone(self.table.tombstones[i].1));
+        row.into_iter().chain(tombstone).max_by_key(Entry::version)
+    }
+
+    /// All entries in id order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (PointId, Entry)> {
+        let mut rows = (0..self.rows() as u32).peekable();
+        let mut tombstones = self.table.tombstones.iter().peekable();
+        std::iter::from_fn(move || {
+            let row_first = match (rows.peek(), tombstones.peek()) {
+                (Some(row), Some(tombstone)) => self.row_id(*row) <= tombstone.0,
+                (row, _) => row.is_some(),
+            };
+            if row_first {
+                let row = rows.next()?;
+                Some((self.row_id(row), Entry::Row(row, self.version(row))))
+            } else {
+                tombstones.next().map(|(id, version)| (*id, Entry::Tombstone(*version)))
+            }
+        })
+    }
+
+    /// Whether a row matches.
+    pub(crate) fn matches(&self, row: u32, filter: &CompiledFilter) -> Result<bool, EngineError> {
+        let fields = match filter.keys() {
+            [] => crate::model::Payload::new(),
+            keys => payload::decode_keys(self.payload(row), keys)?,
+        };
+        Ok(filter.matches(self.row_id(row), &fields))
+    }
+
+    fn vector_rows(&self) -> Rows<'_> {
+        Rows {
+            data: &self.vectors,
+            size: self.vector.size as usize,
+            measure: self.vector.distance,
+        }
+    }
+}

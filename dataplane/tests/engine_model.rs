@@ -1,0 +1,374 @@
+//! The engine against a plain map: any sequence of writes, freezes, flushes, merges, reader-style installs and restarts
+//! leaves the same points, counts, pages and exact search results as the map has.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use brainy_coordination::manifest::{Distance, HnswParams, VectorParams};
+use brainy_coordination::types::{LogPosition, SegmentId};
+use brainy_dataplane::engine::distance::{distance, normalise, score};
+use brainy_dataplane::engine::{
+    Change, Frozen, IndexParams, OpenOptions, PartitionState, PointView, Segment,
+};
+use brainy_dataplane::model::{
+    Condition, CountRequest, FieldCondition, Filter, MatchValue, PayloadSelector, Point, PointId, RetrieveRequest,
+    Scalar, ScrollRequest, SearchRequest,
+};
+use proptest::prelude::*;
+use serde_json::json;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+const SIZE: usize = 3;
+
+fn params(measure: Distance) -> IndexParams {
+    IndexParams {
+        vector: VectorParams { size: SIZE as u32, distance: measure },
+        hnsw: HnswParams { m: 4, ef_construct: 20 },
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write(Vec<Change>),
+    Fence,
+    Freeze,
+    /// Builds and installs the oldest frozen layer.
+    Flush,
+    /// Merges every n-th installed segment.
+    Merge(usize),
+    /// Begins a merge, applies what follows up to the next flush, then installs its result.
+    MergeDuring(usize, Vec<Change>),
+    /// A new process: opens the manifest's segments and replays the log after them.
+    Restart,
+    /// A reader that stopped at a fraction of the log catches up by manifest, then by log.
+    Reader(f64),
+}
+
+fn id(n: u64) -> PointId {
+    if n % 3 == 0 { PointId::Uuid(Uuid::from_u128(u128::from(n) << 64)) } else { PointId::Num(n) }
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let put = (0u64..24, proptest::array::uniform3(-4i8..4), 0i64..4).prop_map(|(n, v, tag)| {
+        Change::Put(Point {
+            id: id(n),
+            vector: v.iter().map(|c| f32::from(*c)).collect(),
+            payload: json!({"tag": tag, "n": n}).as_object().unwrap().clone(),
+        })
+    });
+    prop_oneof![3 => put, 1 => (0u64..24).prop_map(|n| Change::Delete(id(n)))]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let changes = || proptest::collection::vec(change(), 0..8);
+    prop_oneof![
+        6 => changes().prop_map(Step::Write),
+        1 => Just(Step::Fence),
+        2 => Just(Step::Freeze),
+        3 => Just(Step::Flush),
+        2 => (1usize..4).prop_map(Step::Merge),
+        1 => (1usize..4, changes()).prop_map(|(n, c)| Step::MergeDuring(n, c)),
+        1 => Just(Step::Restart),
+        1 => (0.0f64..1.0).prop_map(Step::Reader),
+    ]
+}
+
+/// A partition as its owner keeps it: log, manifest, local files.
+struct Owner {
+    params: IndexParams,
+    dir: TempDir,
+    state: PartitionState,
+    frozen: Vec<Frozen>,
+    /// The manifest: segments and the position that they contain.
+    manifest: (Vec<Arc<Segment>>, LogPosition),
+    log: Vec<(LogPosition, Vec<Change>)>,
+    next: LogPosition,
+    model: BTreeMap<PointId, Point>,
+}
+
+impl Owner {
+    fn new(measure: Distance) -> Self {
+        Self {
+            params: params(measure),
+            dir: tempfile::tempdir().unwrap(),
+            state: PartitionState::new(params(measure)),
+            frozen: Vec::new(),
+            manifest: (Vec::new(), LogPosition::default()),
+            log: Vec::new(),
+            next: LogPosition::new(1, 1),
+            model: BTreeMap::new(),
+        }
+    }
+
+    fn segment_dir(&self, id: &SegmentId) -> std::path::PathBuf {
+        self.dir.path().join(id.as_str())
+    }
+
+    fn write(&mut self, changes: &[Change]) {
+        self.state.apply(self.next, changes).unwrap();
+        self.log.push((self.next, changes.to_vec()));
+        self.next = self.next.next();
+        for change in changes {
+            match change {
+                Change::Put(point) => {
+                    let mut point = point.clone();
+                    if self.params.vector.distance == Distance::Cosine {
+                        normalise(&mut point.vector);
+                    }
+                    self.model.insert(point.id, point);
+                }
+                Change::Delete(id) => {
+                    self.model.remove(id);
+                }
+            }
+        }
+    }
+
+    fn open(&self, dir: &Path, meta: &brainy_coordination::partition::SegmentMeta) -> Arc<Segment> {
+        Arc::new(Segment::open(dir, meta, OpenOptions { graph: true }).unwrap())
+    }
+
+    fn publish(&mut self, segments: Vec<Arc<Segment>>, applied: LogPosition) {
+        self.state.install(segments.clone(), applied).unwrap();
+        self.manifest = (segments, applied);
+    }
+
+    fn flush(&mut self) {
+        if self.frozen.is_empty() {
+            return;
+        }
+        let frozen = self.frozen.remove(0);
+        let id = SegmentId::generate();
+        let dir = self.segment_dir(&id);
+        let meta = frozen.build(id, &dir, 1).unwrap();
+        let mut segments = self.manifest.0.clone();
+        segments.push(self.open(&dir, &meta));
+        self.publish(segments, frozen.position());
+    }
+
+    fn merge(&mut self, every: usize, during: Option<&[Change]>) {
+        let inputs: Vec<SegmentId> = self.manifest.0.iter().step_by(every).map(|s| s.id().clone()).collect();
+        let id = SegmentId::generate();
+        let dir = self.segment_dir(&id);
+        let merged = self.state.merge(&inputs, id, &dir, 1).unwrap();
+        if let Some(changes) = during {
+            self.write(changes);
+            self.frozen.extend(self.state.freeze());
+            self.flush();
+        }
+        let mut segments: Vec<_> = self.manifest.0.iter().filter(|s| !inputs.contains(s.id())).cloned().collect();
+        segments.extend(merged.map(|meta| self.open(&dir, &meta)));
+        let applied = self.manifest.1;
+        self.publish(segments, applied);
+    }
+
+    fn replay(&self, state: &PartitionState, until: usize) {
+        for (position, changes) in &self.log[..until] {
+            state.apply(*position, changes).unwrap();
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Write(changes) => self.write(changes),
+            Step::Fence => {
+                self.next = self.next.next_epoch();
+                self.state.set_position(self.next);
+                self.next = self.next.next();
+            }
+            Step::Freeze => self.frozen.extend(self.state.freeze()),
+            Step::Flush => self.flush(),
+            Step::Merge(every) => self.merge(*every, None),
+            Step::MergeDuring(every, changes) => self.merge(*every, Some(changes)),
+            Step::Restart => {
+                self.frozen.clear();
+                self.state = PartitionState::new(self.params);
+                self.state.install(self.manifest.0.clone(), self.manifest.1).unwrap();
+                self.replay(&self.state, self.log.len());
+            }
+            Step::Reader(share) => {
+                let reader = PartitionState::new(self.params);
+                self.replay(&reader, (self.log.len() as f64 * share) as usize);
+                reader.install(self.manifest.0.clone(), self.manifest.1).unwrap();
+                self.replay(&reader, self.log.len());
+                check(&reader, &self.model, self.params);
+            }
+        }
+    }
+}
+
+fn tagged(tag: i64) -> Filter {
+    Filter {
+        must: vec![Condition::Field(FieldCondition {
+            key: "tag".into(),
+            test: MatchValue::Value(Scalar::Int(tag)),
+        })],
+        ..Filter::default()
+    }
+}
+
+fn has_tag(point: &Point, tag: i64) -> bool {
+    point.payload["tag"] == json!(tag)
+}
+
+fn check(state: &PartitionState, model: &BTreeMap<PointId, Point>, params: IndexParams) {
+    for n in 0..24 {
+        assert_eq!(state.get(id(n)).unwrap().as_ref(), model.get(&id(n)), "point {n}");
+    }
+    assert_eq!(state.stats().points, model.len());
+    let ids: Vec<PointId> = (0..24).rev().map(id).collect();
+    let request = RetrieveRequest { ids: ids.clone(), with_payload: PayloadSelector::None, with_vector: false };
+    let retrieved: Vec<_> = state.retrieve(&request).unwrap().iter().map(|r| r.id).collect();
+    let expected: Vec<_> = ids.into_iter().filter(|id| model.contains_key(id)).collect();
+    assert_eq!(retrieved, expected);
+    for tag in [None, Some(1), Some(3)] {
+        let filter = tag.map(tagged);
+        let expected: Vec<&Point> = model.values().filter(|p| tag.is_none_or(|t| has_tag(p, t))).collect();
+        assert_eq!(state.count(&CountRequest { filter: filter.clone() }).unwrap(), expected.len());
+        if let Some(filter) = &filter {
+            let ids: Vec<_> = expected.iter().map(|p| p.id).collect();
+            assert_eq!(state.matching(filter).unwrap(), ids);
+        }
+        let mut scrolled = Vec::new();
+        let mut offset = None;
+        loop {
+            let page = state
+                .scroll(&ScrollRequest {
+                    filter: filter.clone(),
+                    limit: 5,
+                    offset,
+                    with_payload: PayloadSelector::All,
+                    with_vector: true,
+                })
+                .unwrap();
+            assert!(page.records.len() <= 5);
+            scrolled.extend(page.records);
+            offset = page.next;
+            if offset.is_none() {
+                break;
+            }
+        }
+        assert_eq!(scrolled.len(), expected.len());
+        for (record, point) in scrolled.iter().zip(&expected) {
+            assert_eq!(
+                (record.id, record.payload.as_ref(), record.vector.as_ref()),
+                (point.id, Some(&point.payload), Some(&point.vector))
+            );
+        }
+        check_search(state, &expected, filter, params);
+    }
+}
+
+fn check_search(state: &PartitionState, points: &[&Point], filter: Option<Filter>, params: IndexParams) {
+    let measure = params.vector.distance;
+    let mut vector = vec![1.0, -2.0, 0.5];
+    if measure == Distance::Cosine {
+        normalise(&mut vector);
+    }
+    let mut expected: Vec<(f32, PointId)> =
+        points.iter().map(|p| (distance(measure, &vector, &p.vector), p.id)).collect();
+    expected.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    expected.truncate(7);
+    let request = SearchRequest {
+        vector,
+        filter,
+        limit: 7,
+        ef: None,
+        exact: true,
+        score_threshold: None,
+        with_payload: PayloadSelector::None,
+        with_vector: false,
+    };
+    let found: Vec<(f32, PointId)> =
+        state.search(&request).unwrap().iter().map(|p| (p.score, p.record.id)).collect();
+    let expected: Vec<(f32, PointId)> = expected.into_iter().map(|(d, id)| (score(measure, d), id)).collect();
+    assert_eq!(found, expected);
+}
+
+fn measures() -> impl Strategy<Value = Distance> {
+    prop_oneof![
+        Just(Distance::Cosine),
+        Just(Distance::Dot),
+        Just(Distance::Euclid),
+        Just(Distance::Manhattan)
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_engine_equals_a_map(measure in measures(), steps in proptest::collection::vec(step(), 1..40)) {
+        let mut owner = Owner::new(measure);
+        for step in &steps {
+            owner.step(step);
+            check(&owner.state, &owner.model, owner.params);
+        }
+        prop_assert!(owner.state.position() < owner.next);
+    }
+
+    /// Whoever loads the manifest sees exactly the log up to its position, whatever the owner knew beyond it.
+    #[test]
+    fn the_manifest_holds_exactly_its_part_of_the_log(steps in proptest::collection::vec(step(), 1..40)) {
+        let mut owner = Owner::new(Distance::Euclid);
+        for step in &steps {
+            owner.step(step);
+        }
+        let loaded = PartitionState::new(owner.params);
+        loaded.install(owner.manifest.0.clone(), owner.manifest.1).unwrap();
+        let mut model = BTreeMap::new();
+        for (position, changes) in &owner.log {
+            if *position <= owner.manifest.1 {
+                for change in changes {
+                    match change {
+                        Change::Put(p) => model.insert(p.id, p.clone()),
+                        Change::Delete(id) => model.remove(id),
+                    };
+                }
+            }
+        }
+        check(&loaded, &model, owner.params);
+    }
+}
+
+#[test]
+fn applying_twice_changes_nothing_and_vectors_that_do_not_fit_are_refused() {
+    let mut owner = Owner::new(Distance::Euclid);
+    let point = |v: Vec<f32>| Change::Put(Point { id: id(1), vector: v, payload: serde_json::Map::new() });
+    owner.write(&[point(vec![1.0; SIZE])]);
+    owner.state.apply(LogPosition::new(1, 1), &[Change::Delete(id(1))]).unwrap();
+    assert!(owner.state.get(id(1)).unwrap().is_some(), "position 1:1 was applied already");
+    for bad in [vec![1.0; SIZE + 1], vec![], vec![f32::NAN; SIZE]] {
+        let changes = [Change::Delete(id(1)), point(bad)];
+        assert!(owner.state.apply(LogPosition::new(1, 9), &changes).is_err());
+    }
+    check(&owner.state, &owner.model, owner.params);
+}
+
+#[test]
+fn merging_everything_leaves_no_tombstone_and_an_older_set_is_refused() {
+    let mut owner = Owner::new(Distance::Dot);
+    let put = |n: u64| {
+        Change::Put(Point { id: id(n), vector: vec![n as f32; SIZE], payload: json!({"tag": 1}).as_object().unwrap().clone() })
+    };
+    owner.write(&[put(1), put(2)]);
+    owner.step(&Step::Freeze);
+    owner.flush();
+    let first = owner.manifest.clone();
+    owner.write(&[Change::Delete(id(1))]);
+    owner.step(&Step::Freeze);
+    owner.flush();
+    assert_eq!(owner.manifest.0.iter().map(|s| s.meta().tombstones).sum::<u64>(), 1);
+    owner.merge(1, None);
+    let metas: Vec<_> = owner.manifest.0.iter().map(|s| (s.meta().rows, s.meta().tombstones)).collect();
+    assert_eq!(metas, [(1, 0)]);
+    assert!(owner.state.install(first.0, first.1).is_err());
+    owner.write(&[Change::Delete(id(2))]);
+    owner.step(&Step::Freeze);
+    owner.flush();
+    owner.merge(1, None);
+    assert!(owner.manifest.0.is_empty(), "nothing is left, so there is no segment");
+    check(&owner.state, &owner.model, owner.params);
+}

@@ -1,0 +1,158 @@
+//! Recall of searches that walk the graph, against exact ones, on clustered data.
+
+use std::sync::Arc;
+
+use brainy_coordination::manifest::{Distance, HnswParams, VectorParams};
+use brainy_coordination::types::{LogPosition, SegmentId};
+use brainy_dataplane::engine::{Change, IndexParams, OpenOptions, PartitionState, Segment};
+use brainy_dataplane::model::{
+    Condition, FieldCondition, Filter, MatchValue, PayloadSelector, Point, PointId, Range, SearchRequest,
+};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::json;
+
+const SIZE: usize = 24;
+const SEED: u64 = 20_250_101;
+
+/// `n` points around 40 centres, stored cluster by cluster; `share` is uniform in 0..1000, `cluster` is the centre.
+fn points(n: usize) -> Vec<Point> {
+    let mut rng = StdRng::seed_from_u64(SEED);
+    let centres: Vec<Vec<f32>> =
+        (0..40).map(|_| (0..SIZE).map(|_| rng.random_range(-1.0f32..1.0)).collect()).collect();
+    (0..n)
+        .map(|i| {
+            let cluster = i * centres.len() / n;
+            Point {
+                id: PointId::Num(i as u64),
+                vector: centres[cluster].iter().map(|c| c + rng.random_range(-0.25f32..0.25)).collect(),
+                payload: json!({"share": rng.random_range(0..1000), "cluster": cluster}).as_object().unwrap().clone(),
+            }
+        })
+        .collect()
+}
+
+fn state(points: &[Point], measure: Distance, threads: usize) -> (PartitionState, tempfile::TempDir) {
+    let params = IndexParams {
+        vector: VectorParams { size: SIZE as u32, distance: measure },
+        hnsw: HnswParams { m: 16, ef_construct: 100 },
+    };
+    let state = PartitionState::new(params);
+    let changes: Vec<Change> = points.iter().cloned().map(Change::Put).collect();
+    state.apply(LogPosition::new(1, 1), &changes).unwrap();
+    let frozen = state.freeze().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let meta = frozen.build(SegmentId::generate(), dir.path(), threads).unwrap();
+    let segment = Segment::open(dir.path(), &meta, OpenOptions { graph: true }).unwrap();
+    assert!(segment.has_graph());
+    state.install(vec![Arc::new(segment)], frozen.position()).unwrap();
+    assert_eq!(state.stats().indexed, points.len());
+    (state, dir)
+}
+
+fn below(share: f64) -> Filter {
+    Filter {
+        must: vec![Condition::Field(FieldCondition {
+            key: "share".into(),
+            test: MatchValue::Range(Range { lt: Some(share * 1000.0), ..Range::default() }),
+        })],
+        ..Filter::default()
+    }
+}
+
+fn request(vector: Vec<f32>, filter: Option<Filter>, exact: bool) -> SearchRequest {
+    SearchRequest {
+        vector,
+        filter,
+        limit: 10,
+        ef: None,
+        exact,
+        score_threshold: None,
+        with_payload: PayloadSelector::None,
+        with_vector: false,
+    }
+}
+
+fn ids(state: &PartitionState, request: &SearchRequest) -> Vec<PointId> {
+    state.search(request).unwrap().iter().map(|p| p.record.id).collect()
+}
+
+fn recall(state: &PartitionState, points: &[Point], filter: Option<&Filter>) -> f64 {
+    let mut rng = StdRng::seed_from_u64(SEED + 1);
+    let (mut hits, mut wanted) = (0, 0);
+    for _ in 0..60 {
+        let base = &points[rng.random_range(0..points.len())].vector;
+        let query: Vec<f32> = base.iter().map(|v| v + rng.random_range(-0.1f32..0.1)).collect();
+        let exact = ids(state, &request(query.clone(), filter.cloned(), true));
+        let found = ids(state, &request(query, filter.cloned(), false));
+        assert_eq!(found.len(), exact.len());
+        wanted += exact.len();
+        hits += exact.iter().filter(|id| found.contains(id)).count();
+    }
+    hits as f64 / wanted as f64
+}
+
+#[test]
+fn graph_searches_find_the_nearest_under_every_distance_and_selectivity() {
+    let points = points(12_000);
+    for measure in [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan] {
+        let (state, _dir) = state(&points, measure, 2);
+        for share in [1.0, 0.5, 0.1, 0.01] {
+            let filter = (share < 1.0).then(|| below(share));
+            let recall = recall(&state, &points, filter.as_ref());
+            println!("{measure:?} share {share}: recall {recall:.3} (seed {SEED})");
+            assert!(recall >= 0.95, "{measure:?} at share {share}: recall {recall} (seed {SEED})");
+        }
+    }
+}
+
+#[test]
+fn filters_that_exclude_the_neighbourhood_of_the_query_and_deleted_neighbours_keep_recall() {
+    let points = points(8_000);
+    let (state, _dir) = state(&points, Distance::Euclid, 1);
+    // Every query lies in a cluster of which nothing matches.
+    let far = Filter {
+        must: vec![Condition::Field(FieldCondition {
+            key: "cluster".into(),
+            test: MatchValue::Range(Range { gte: Some(20.0), ..Range::default() }),
+        })],
+        ..Filter::default()
+    };
+    let near: Vec<Point> = points[..4_000].to_vec();
+    let found = recall(&state, &near, Some(&far));
+    assert!(found >= 0.95, "recall {found} (seed {SEED})");
+    // Half of the points go; the graph still leads through them.
+    let gone: Vec<Change> = points.iter().step_by(2).map(|p| Change::Delete(p.id)).collect();
+    state.apply(LogPosition::new(1, 2), &gone).unwrap();
+    let found = recall(&state, &points, None);
+    assert!(found >= 0.95, "recall {found} (seed {SEED})");
+    let kept: Vec<Change> = points.iter().skip(5).map(|p| Change::Delete(p.id)).collect();
+    state.apply(LogPosition::new(1, 3), &kept).unwrap();
+    let left = ids(&state, &request(points[0].vector.clone(), None, false));
+    assert_eq!(left.len(), 2, "fewer points than asked for: all of them are found");
+}
+
+#[test]
+fn thresholds_limits_and_selections_shape_the_answer() {
+    let points = points(2_000);
+    let (state, _dir) = state(&points, Distance::Euclid, 1);
+    let mut wanted = request(points[3].vector.clone(), None, false);
+    wanted.with_payload = PayloadSelector::Include(vec!["cluster".into()]);
+    wanted.with_vector = true;
+    let best = state.search(&wanted).unwrap();
+    assert_eq!(best[0].record.id, points[3].id);
+    assert_eq!(best[0].score, 0.0);
+    assert_eq!(best[0].version, LogPosition::new(1, 1));
+    assert_eq!(best[0].record.vector.as_ref(), Some(&points[3].vector));
+    assert_eq!(serde_json::to_value(&best[0].record.payload).unwrap(), json!({"cluster": 0}));
+    assert!(best.is_sorted_by(|a, b| a.score <= b.score));
+    wanted.score_threshold = Some(best[4].score);
+    assert_eq!(state.search(&wanted).unwrap().len(), 5);
+    wanted.limit = usize::MAX;
+    wanted.score_threshold = None;
+    assert_eq!(state.search(&wanted).unwrap().len(), points.len());
+    wanted.limit = 0;
+    assert!(state.search(&wanted).unwrap().is_empty());
+    wanted.vector.pop();
+    assert!(state.search(&wanted).is_err());
+}

@@ -1,0 +1,119 @@
+//! Reads during writes, flushes and merges see one state: never a point twice, never a point missing that was always there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use brainy_coordination::manifest::{Distance, HnswParams, VectorParams};
+use brainy_coordination::types::{LogPosition, SegmentId};
+use brainy_dataplane::engine::{Change, IndexParams, OpenOptions, PartitionState, Segment};
+use brainy_dataplane::model::{CountRequest, PayloadSelector, Point, PointId, ScrollRequest, SearchRequest};
+use serde_json::json;
+
+const POINTS: u64 = 700;
+const ROUNDS: u64 = 40;
+
+/// Every entry rewrites all points with the number of the round, so that a read that mixes two states shows.
+fn round(number: u64) -> Vec<Change> {
+    (0..POINTS)
+        .map(|n| {
+            Change::Put(Point {
+                id: PointId::Num(n),
+                vector: vec![number as f32, n as f32],
+                payload: json!({"round": number}).as_object().unwrap().clone(),
+            })
+        })
+        .collect()
+}
+
+fn read(state: &PartitionState) {
+    assert_eq!(state.count(&CountRequest { filter: None }).unwrap() as u64, POINTS);
+    let page = state
+        .scroll(&ScrollRequest {
+            filter: None,
+            limit: POINTS as usize,
+            offset: None,
+            with_payload: PayloadSelector::All,
+            with_vector: false,
+        })
+        .unwrap();
+    assert_eq!(page.records.len() as u64, POINTS);
+    let rounds: Vec<_> = page.records.iter().filter_map(|r| r.payload.as_ref()?.get("round")).collect();
+    assert!(rounds.iter().all(|r| *r == rounds[0]), "one page shows two states");
+    for exact in [true, false] {
+        let found = state
+            .search(&SearchRequest {
+                vector: vec![0.0, 0.0],
+                filter: None,
+                limit: 50,
+                ef: None,
+                exact,
+                score_threshold: None,
+                with_payload: PayloadSelector::None,
+                with_vector: true,
+            })
+            .unwrap();
+        assert_eq!(found.len(), 50);
+        let mut ids: Vec<_> = found.iter().map(|p| p.record.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 50, "a point was found twice");
+        assert!(found.iter().all(|p| p.version == found[0].version), "one answer shows two states");
+    }
+}
+
+#[test]
+fn reads_see_one_state_while_everything_changes() {
+    let params = IndexParams {
+        vector: VectorParams { size: 2, distance: Distance::Euclid },
+        hnsw: HnswParams { m: 8, ef_construct: 32 },
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let state = PartitionState::new(params);
+    state.apply(LogPosition::new(1, 1), &round(1)).unwrap();
+    let done = AtomicBool::new(false);
+    let open = |id: &SegmentId, meta| {
+        Arc::new(Segment::open(&dir.path().join(id.as_str()), meta, OpenOptions { graph: true }).unwrap())
+    };
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut reads = 0;
+                    while !done.load(Ordering::Relaxed) || reads == 0 {
+                        read(&state);
+                        reads += 1;
+                    }
+                })
+            })
+            .collect();
+        let maintainer = scope.spawn(|| {
+            // The owner's way: flush what is frozen, merge when there are several segments.
+            let mut applied = LogPosition::default();
+            while !done.load(Ordering::Relaxed) {
+                if let Some(frozen) = state.freeze() {
+                    let id = SegmentId::generate();
+                    let meta = frozen.build(id.clone(), &dir.path().join(id.as_str()), 1).unwrap();
+                    let mut segments = state.segments();
+                    segments.push(open(&id, &meta));
+                    applied = frozen.position();
+                    state.install(segments, applied).unwrap();
+                }
+                let inputs: Vec<SegmentId> = state.segments().iter().map(|s| s.id().clone()).collect();
+                if inputs.len() >= 3 {
+                    let id = SegmentId::generate();
+                    let merged = state.merge(&inputs, id.clone(), &dir.path().join(id.as_str()), 1).unwrap();
+                    state.install(merged.iter().map(|meta| open(&id, meta)).collect(), applied).unwrap();
+                }
+            }
+        });
+        for number in 2..=ROUNDS {
+            state.apply(LogPosition::new(1, number), &round(number)).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        maintainer.join().unwrap();
+        for reader in readers {
+            reader.join().unwrap();
+        }
+    });
+    assert_eq!(state.stats().points as u64, POINTS);
+}
