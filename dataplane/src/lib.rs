@@ -2,6 +2,9 @@
 //! through these modules.
 
 pub mod api;
+pub mod cli;
+pub mod engine;
 pub mod error;
 pub mod model;
+pub mod node;
 pub mod service;

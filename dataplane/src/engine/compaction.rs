@@ -55,7 +55,7 @@ mod tests {
 
     fn segment(bytes: u64) -> SegmentMeta {
         SegmentMeta {
-            id: SegmentId::generate(),
+            id: SegmentId::generate(1),
             rows: 1,
             tombstones: 0,
             newest: LogPosition::default(),

@@ -1,0 +1,244 @@
+//! The command line of brainyd.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use brainy_coordination::assignment::Role;
+use brainy_coordination::config::SharedConfig;
+use brainy_coordination::store::s3::{Credentials, S3Config};
+use brainy_coordination::types::InstanceId;
+use clap::{Parser, ValueEnum};
+
+/// What this process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    /// The only process, with a local directory in place of a bucket.
+    Standalone,
+    /// Serves searches of the partitions assigned to it.
+    Reader,
+    /// Takes the writes of the partitions assigned to it.
+    Writer,
+    /// Both.
+    Hybrid,
+}
+
+/// How nodes learn of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CoordinationArg {
+    /// They read the documents in the bucket again and again, and at once when another node hints at a change.
+    S3Polling,
+}
+
+/// Form of the log lines on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A node of Brainy, a vector database whose durable state lives in S3.
+///
+/// Without any option it is a whole database by itself: it listens on 127.0.0.1:6333 and keeps its data in ./brainy-data.
+/// As a part of a cluster it needs a role, a name and the cluster's bucket; `brainy-operator local` starts such nodes for
+/// you.
+#[derive(Debug, Parser)]
+#[command(
+    name = "brainyd",
+    version,
+    after_help = "EXAMPLES\n  brainyd --data-dir ./data\n      A database by itself.\n  brainyd --role hybrid --instance hybrid-0 --advertise 10.0.0.7:6333 --s3-bucket vectors --s3-prefix team-a\n      A node of the cluster below s3://vectors/team-a, with credentials from the environment or the instance.\n\nEXIT CODES\n  0   stopped by SIGTERM or SIGINT after releasing what it owned\n  2   wrong options\n  69  the bucket cannot be used: name, credentials, or no conditional writes\n  70  an error of Brainy itself\n  75  a resource is busy now: the port, the data directory, the bucket; try again"
+)]
+pub struct Cli {
+    /// What this process is.
+    #[arg(long, env = "BRAINY_ROLE", value_enum, default_value = "standalone")]
+    pub role: RoleArg,
+    /// Name of this node, stable across restarts: 1 to 63 lower-case letters, digits and '-'.
+    #[arg(long, env = "BRAINY_INSTANCE", default_value = "standalone")]
+    pub instance: InstanceId,
+    /// Address to listen on.
+    #[arg(long, env = "BRAINY_LISTEN", default_value = "127.0.0.1:6333")]
+    pub listen: SocketAddr,
+    /// Where other nodes reach this one, host:port; what it listens on if not given.
+    #[arg(long, env = "BRAINY_ADVERTISE")]
+    pub advertise: Option<String>,
+    /// Local files: a cache that may be lost, or, standalone, the data itself.
+    #[arg(long, env = "BRAINY_DATA_DIR", default_value = "brainy-data")]
+    pub data_dir: PathBuf,
+    /// Bucket of the cluster.
+    #[arg(long, env = "BRAINY_S3_BUCKET", required_if_eq_any([("role", "reader"), ("role", "writer"), ("role", "hybrid")]))]
+    pub s3_bucket: Option<String>,
+    /// Prefix of the cluster in the bucket.
+    #[arg(long, env = "BRAINY_S3_PREFIX", default_value = "")]
+    pub s3_prefix: String,
+    /// Endpoint of a store that is not AWS's, such as http://minio:9000.
+    #[arg(long, env = "BRAINY_S3_ENDPOINT")]
+    pub s3_endpoint: Option<String>,
+    /// Region of the bucket.
+    #[arg(long, env = "BRAINY_S3_REGION")]
+    pub s3_region: Option<String>,
+    /// Name the bucket in the path in place of the host name.
+    #[arg(long, env = "BRAINY_S3_PATH_STYLE")]
+    pub s3_path_style: bool,
+    /// How nodes learn of changes.
+    #[arg(
+        long,
+        env = "BRAINY_COORDINATION",
+        value_enum,
+        default_value = "s3-polling"
+    )]
+    pub coordination: CoordinationArg,
+    /// How often the assignment table is read when nobody hints, milliseconds; overrides the shared configuration.
+    #[arg(long, env = "BRAINY_POLL_INTERVAL_MS")]
+    pub poll_interval_ms: Option<u64>,
+    /// How long nothing is removed from the bucket after it became unneeded, milliseconds; the same on every node.
+    #[arg(long, env = "BRAINY_GC_GRACE_MS", default_value_t = 600_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub gc_grace_ms: u64,
+    /// Partitions of a collection that does not ask for a number.
+    #[arg(long, env = "BRAINY_PARTITIONS", value_parser = clap::value_parser!(u32).range(1..=16_384))]
+    pub partitions: Option<u32>,
+    /// Memory for segments, write buffers and queues, bytes; half of the machine's if not given.
+    #[arg(long, env = "BRAINY_MEMORY_BUDGET_BYTES", value_parser = clap::value_parser!(u64).range(67_108_864..))]
+    pub memory_budget_bytes: Option<u64>,
+    /// Threads that build a graph; all cores if not given.
+    #[arg(long, env = "BRAINY_BUILD_THREADS", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub build_threads: Option<u32>,
+    /// Key for everything; with it, requests between nodes need it too.
+    #[arg(long, env = "BRAINY_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+    /// Key for reading and writing points.
+    #[arg(
+        long,
+        env = "BRAINY_READ_WRITE_API_KEY",
+        hide_env_values = true,
+        requires = "api_key"
+    )]
+    pub read_write_api_key: Option<String>,
+    /// Key for reading.
+    #[arg(
+        long,
+        env = "BRAINY_READ_ONLY_API_KEY",
+        hide_env_values = true,
+        requires = "api_key"
+    )]
+    pub read_only_api_key: Option<String>,
+    /// What to log, such as `info` or `brainy_dataplane=debug,info`; overrides the shared configuration.
+    #[arg(long = "log", env = "BRAINY_LOG")]
+    pub log_filter: Option<String>,
+    /// Form of the log lines.
+    #[arg(long, env = "BRAINY_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// Stop when standard input is closed, so that this process does not outlive the one that started it.
+    #[arg(long)]
+    pub exit_with_parent: bool,
+}
+
+impl Cli {
+    /// The role in a cluster, `None` standalone.
+    #[must_use]
+    pub fn cluster_role(&self) -> Option<Role> {
+        match self.role {
+            RoleArg::Standalone => None,
+            RoleArg::Reader => Some(Role::Reader),
+            RoleArg::Writer => Some(Role::Writer),
+            RoleArg::Hybrid => Some(Role::Hybrid),
+        }
+    }
+
+    /// How to reach the bucket; `None` standalone. Credentials come from the SDK's chain.
+    #[must_use]
+    pub fn s3(&self) -> Option<S3Config> {
+        self.cluster_role()?;
+        let mut config = S3Config::new(self.s3_bucket.clone()?);
+        config.prefix = self.s3_prefix.trim_matches('/').to_owned();
+        config.endpoint.clone_from(&self.s3_endpoint);
+        config.region.clone_from(&self.s3_region);
+        config.path_style = self.s3_path_style;
+        config.credentials = Credentials::DefaultChain;
+        Some(config)
+    }
+
+    /// Settings that this process has before the shared ones.
+    #[must_use]
+    pub fn local_config(&self) -> SharedConfig {
+        SharedConfig {
+            assignment_poll_interval_ms: self.poll_interval_ms,
+            ..SharedConfig::default()
+        }
+    }
+
+    /// Partitions of a collection: more in a cluster, where they are what is spread.
+    #[must_use]
+    pub fn default_partitions(&self) -> u32 {
+        self.partitions
+            .unwrap_or(if self.cluster_role().is_some() { 12 } else { 1 })
+    }
+
+    /// The collector's grace.
+    #[must_use]
+    pub fn gc_grace(&self) -> Duration {
+        Duration::from_millis(self.gc_grace_ms)
+    }
+
+    /// Bytes of memory to use.
+    #[must_use]
+    pub fn memory_budget(&self) -> u64 {
+        self.memory_budget_bytes
+            .unwrap_or_else(|| machine_memory().map_or(2 << 30, |m| m / 2))
+    }
+
+    /// Threads that build a graph.
+    #[must_use]
+    pub fn graph_threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.build_threads.map_or_else(cores, |n| n as usize)
+    }
+}
+
+/// Memory of the machine, or of the container if that is less.
+fn machine_memory() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let limits = [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ];
+    let container = limits
+        .iter()
+        .filter_map(|p| read(p)?.trim().parse::<u64>().ok())
+        .min();
+    let machine = read("/proc/meminfo").and_then(|text| {
+        let line = text.lines().find(|l| l.starts_with("MemTotal:"))?;
+        let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+        Some(kib * 1024)
+    });
+    container.into_iter().chain(machine).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cluster_node_needs_a_bucket_and_standalone_needs_nothing() {
+        assert!(Cli::try_parse_from(["brainyd"]).is_ok());
+        assert!(Cli::try_parse_from(["brainyd", "--role", "writer"]).is_err());
+        let cli =
+            Cli::try_parse_from(["brainyd", "--role", "writer", "--s3-bucket", "b"]).unwrap();
+        assert_eq!(cli.s3().unwrap().bucket, "b");
+        assert_eq!(cli.default_partitions(), 12);
+    }
+
+    #[test]
+    fn names_and_methods_that_do_not_exist_are_refused() {
+        assert!(Cli::try_parse_from(["brainyd", "--instance", "Not A Name"]).is_err());
+        assert!(Cli::try_parse_from(["brainyd", "--coordination", "websocket"]).is_err());
+    }
+}

@@ -1,0 +1,41 @@
+//! What a node is told at start. Hot settings live in [`brainy_coordination::config`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use brainy_coordination::assignment::Role;
+use brainy_coordination::lease::Identity;
+use brainy_coordination::store::retry::Store;
+
+/// Settings of one process that do not change while it runs.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Who this is.
+    pub identity: Identity,
+    /// `None`: standalone, the only node, coordinating with nobody.
+    pub role: Option<Role>,
+    /// Where other nodes reach this one, `host:port`.
+    pub advertise: String,
+    /// Local files: the segment cache, and in standalone the data itself.
+    pub data_dir: PathBuf,
+    /// The cluster's bucket and prefix.
+    pub store: Store,
+    /// Grace of the collector, the same on every node of the cluster.
+    pub gc_grace: Duration,
+    /// Partitions of a collection that does not ask for a number.
+    pub partitions: u32,
+    /// Memory that segments, write buffers and queues may take together, in bytes.
+    pub memory_budget: u64,
+    /// Threads that build one graph.
+    pub build_threads: usize,
+    /// Key for requests between nodes; the admin key of the API.
+    pub cluster_key: Option<String>,
+}
+
+impl NodeConfig {
+    /// Whether this node serves searches, and so loads graphs.
+    #[must_use]
+    pub fn can_read(&self) -> bool {
+        self.role.is_none_or(Role::can_read)
+    }
+}

@@ -1,0 +1,181 @@
+//! The state machine of a partition: the engine fed by the log and by segments from the bucket.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use brainy_coordination::config::EffectiveConfig;
+use brainy_coordination::partition::PartitionManifest;
+use brainy_coordination::replica::{Machine, MachineError};
+use brainy_coordination::types::{LogPosition, PartitionId, SegmentId};
+use brainy_coordination::wal::Entry;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::cache::SegmentCache;
+use crate::engine::change::{decode, encode};
+use crate::engine::{Change, EngineError, Frozen, Overlay, PartitionState, resolve};
+use crate::error::ServiceError;
+use crate::model::WriteOp;
+
+/// Bytes of writes that are not in a segment yet.
+#[derive(Debug)]
+pub(crate) struct WriteBudget {
+    /// What all partitions of the node hold together, taken now and then.
+    pub used: AtomicU64,
+    /// What they may hold together: a part of the node's memory.
+    pub limit: u64,
+    /// Hot settings; hold the limit of one partition.
+    pub settings: watch::Receiver<EffectiveConfig>,
+}
+
+/// One partition's state on this node.
+pub(super) struct PartitionMachine {
+    partition: PartitionId,
+    state: PartitionState,
+    cache: Arc<SegmentCache>,
+    graph: bool,
+    staged: Mutex<Staged>,
+    budget: Arc<WriteBudget>,
+    /// Write buffers that were closed but are not published yet, oldest first. They outlive a failed flush and a change
+    /// of owner, because a manifest may only say that the log is applied up to a buffer if all before it are.
+    pub(super) flushing: Mutex<VecDeque<Frozen>>,
+    /// Segments that this node is building or has uploaded but not published: kept in the cache.
+    pub(super) building: Mutex<BTreeSet<SegmentId>>,
+}
+
+#[derive(Default)]
+struct Staged {
+    overlay: Overlay,
+    tickets: BTreeMap<u64, Vec<Change>>,
+}
+
+impl PartitionMachine {
+    /// An empty partition. `graph`: whether segments are opened for search.
+    #[must_use]
+    pub(super) fn new(
+        partition: PartitionId,
+        state: PartitionState,
+        cache: Arc<SegmentCache>,
+        graph: bool,
+        budget: Arc<WriteBudget>,
+    ) -> Self {
+        Self {
+            partition,
+            state,
+            cache,
+            graph,
+            staged: Mutex::default(),
+            budget,
+            flushing: Mutex::default(),
+            building: Mutex::default(),
+        }
+    }
+
+    /// The engine.
+    #[must_use]
+    pub(super) fn state(&self) -> &PartitionState {
+        &self.state
+    }
+
+    /// The cache its segments live in.
+    #[must_use]
+    pub(super) fn cache(&self) -> &Arc<SegmentCache> {
+        &self.cache
+    }
+
+    fn check_budget(&self) -> Result<(), ServiceError> {
+        let here = self.state.stats().unflushed_bytes as u64;
+        let limit_here = self.budget.settings.borrow().max_unflushed_bytes;
+        let all = self.budget.used.load(Ordering::Relaxed);
+        let (used, limit, name) = if here >= limit_here {
+            (here, limit_here, "maxUnflushedBytes of a partition")
+        } else if all >= self.budget.limit {
+            (all, self.budget.limit, "write buffers of the memory budget")
+        } else {
+            return Ok(());
+        };
+        Err(ServiceError::Overloaded {
+            reason: format!("{used} bytes of writes wait to become segments, the limit is {limit} ({name})"),
+            retry_after_ms: 1000,
+        })
+    }
+}
+
+#[async_trait]
+impl Machine for PartitionMachine {
+    type Request = WriteOp;
+    type Rejection = ServiceError;
+
+    async fn load(&self, manifest: &PartitionManifest) -> Result<(), MachineError> {
+        let open: BTreeMap<SegmentId, _> = self
+            .state
+            .segments()
+            .into_iter()
+            .map(|s| (s.id().clone(), s))
+            .collect();
+        let mut segments = Vec::with_capacity(manifest.segments.len());
+        for meta in &manifest.segments {
+            let segment = match open.get(&meta.id) {
+                Some(segment) => segment.clone(),
+                None => self
+                    .cache
+                    .open_segment(&self.partition, meta, self.graph)
+                    .await
+                    .map_err(machine_error)?,
+            };
+            segments.push(segment);
+        }
+        match self.state.install(segments, manifest.applied) {
+            // Somebody installed a newer set meanwhile; this one has nothing to add.
+            Err(EngineError::StaleSegments { .. }) => {}
+            done => done.map_err(machine_error)?,
+        }
+        let applied = self.state.applied();
+        self.flushing.lock().retain(|f| f.position() > applied);
+        let mut keep: BTreeSet<SegmentId> =
+            manifest.segments.iter().map(|m| m.id.clone()).collect();
+        keep.extend(self.building.lock().iter().cloned());
+        self.cache.retain(&self.partition, &keep);
+        Ok(())
+    }
+
+    fn apply(&self, position: LogPosition, entries: &[Entry]) -> Result<(), MachineError> {
+        let mut changes = Vec::new();
+        for entry in entries {
+            changes.extend(decode(&entry.payload).map_err(machine_error)?);
+        }
+        self.state.apply(position, &changes).map_err(machine_error)
+    }
+
+    fn advance(&self, position: LogPosition) {
+        self.state.set_position(position);
+    }
+
+    fn stage(&self, ticket: u64, op: WriteOp) -> Result<Bytes, ServiceError> {
+        self.check_budget()?;
+        let mut staged = self.staged.lock();
+        let changes = resolve(&op, &staged.overlay.over(&self.state))
+            .map_err(|e| ServiceError::BadRequest(e.to_string()))?;
+        let payload =
+            encode(&changes).map_err(|e| ServiceError::Internal(e.to_string()))?;
+        staged.overlay.add(ticket, &changes);
+        staged.tickets.insert(ticket, changes);
+        Ok(payload)
+    }
+
+    fn unstage(&self, ticket: u64) {
+        let mut staged = self.staged.lock();
+        let later = staged.tickets.split_off(&(ticket + 1));
+        let done = std::mem::replace(&mut staged.tickets, later);
+        for (sequence, changes) in done {
+            staged.overlay.applied(sequence, &changes);
+        }
+    }
+}
+
+fn machine_error(error: impl std::fmt::Display) -> MachineError {
+    MachineError(error.to_string())
+}

@@ -1,0 +1,219 @@
+//! What the owner of a partition does beside writing: segments out of the log, fewer and larger segments out of many,
+//! and the removal of what nobody needs any more.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use brainy_coordination::gc::Collector;
+use brainy_coordination::owner::Owner;
+use brainy_coordination::partition::{PublishError, SegmentMeta};
+use brainy_coordination::replica::Machine;
+use brainy_coordination::types::{LogPosition, PartitionId, SegmentId};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::machine::PartitionMachine;
+use crate::engine::{EngineError, compaction};
+
+/// How often the owner looks whether something is due.
+const TICK: Duration = Duration::from_millis(200);
+/// How often the collector runs, as a part of the grace period.
+const COLLECT_EVERY: u32 = 4;
+
+/// Runs until `stop`, or until a successor is met.
+pub(super) async fn run(
+    context: Arc<Context>,
+    partition: PartitionId,
+    machine: Arc<PartitionMachine>,
+    owner: Owner<PartitionMachine>,
+    stop: CancellationToken,
+) {
+    let epoch = owner.epoch();
+    let grace = context.config.gc_grace;
+    let mut job = Maintenance {
+        collector: Collector::new(context.store.clone(), partition.clone(), epoch, grace),
+        context,
+        partition,
+        machine,
+        owner,
+        epoch,
+        flushed: Instant::now(),
+        collected: Instant::now(),
+    };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TICK) => {}
+        }
+        let round = tokio::select! {
+            () = stop.cancelled() => return,
+            round = job.round() => round,
+        };
+        match round {
+            Ok(()) => {}
+            Err(Stop::Deposed) => return,
+            Err(Stop::Failed(error)) => {
+                job.context.metrics.maintenance_errors.inc();
+                tracing::warn!(partition = %job.partition, error, "a background job failed; it will be tried again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+enum Stop {
+    Deposed,
+    Failed(String),
+}
+
+impl From<PublishError> for Stop {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Deposed { .. } => Stop::Deposed,
+            PublishError::Document(e) => Stop::Failed(e.to_string()),
+        }
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Stop {
+    Stop::Failed(error.to_string())
+}
+
+struct Maintenance {
+    context: Arc<Context>,
+    partition: PartitionId,
+    machine: Arc<PartitionMachine>,
+    owner: Owner<PartitionMachine>,
+    epoch: u64,
+    collector: Collector,
+    flushed: Instant,
+    collected: Instant,
+}
+
+impl Maintenance {
+    async fn round(&mut self) -> Result<(), Stop> {
+        let settings = self.context.settings();
+        let unflushed = self.machine.state().stats().unflushed_bytes;
+        let old = self.flushed.elapsed() >= Duration::from_millis(settings.flush_interval_ms);
+        let over_budget = self.context.budget.used.load(Ordering::Relaxed) * 2
+            > self.context.budget.limit;
+        let unflushed = unflushed as u64;
+        if unflushed >= settings.flush_bytes || (unflushed > 0 && (old || over_budget)) {
+            self.flush().await?;
+            self.flushed = Instant::now();
+        }
+        self.compact(settings.segment_merge_threshold as usize).await?;
+        if self.collected.elapsed() * COLLECT_EVERY >= self.context.config.gc_grace {
+            let building = self.machine.building.lock().clone();
+            let collected = self.collector.collect(&building).await.map_err(failed)?;
+            let removed = collected.slots + collected.segment_objects;
+            self.context.metrics.collected_objects.inc_by(removed as u64);
+            self.collected = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Turns write buffers into segments, oldest first.
+    async fn flush(&mut self) -> Result<(), Stop> {
+        if let Some(frozen) = self.machine.state().freeze() {
+            self.machine.flushing.lock().push_back(frozen);
+        }
+        loop {
+            let Some(frozen) = self.machine.flushing.lock().front().cloned() else {
+                return Ok(());
+            };
+            let applied = frozen.position();
+            let threads = self.context.config.build_threads;
+            let built = self
+                .build(move |id, dir| frozen.build(id, &dir, threads).map(Some))
+                .await?;
+            // Publishing drops it from the list, as any load of a manifest does with what that manifest contains.
+            self.publish(built, &BTreeSet::new(), Some(applied)).await?;
+            self.context.metrics.flushes.inc();
+        }
+    }
+
+    /// Merges segments of similar size into one.
+    async fn compact(&mut self, threshold: usize) -> Result<(), Stop> {
+        let Some(manifest) = self.owner.publisher().manifest().await else {
+            return Ok(());
+        };
+        let Some(chosen) = compaction::pick_merge(&manifest.segments, threshold) else {
+            return Ok(());
+        };
+        let chosen: BTreeSet<SegmentId> = chosen.into_iter().collect();
+        let inputs: Vec<SegmentId> = chosen.iter().cloned().collect();
+        let machine = self.machine.clone();
+        let threads = self.context.config.build_threads;
+        let built = self
+            .build(move |id, dir| machine.state().merge(&inputs, id, &dir, threads))
+            .await?;
+        self.publish(built, &chosen, None).await?;
+        self.context.metrics.compactions.inc();
+        Ok(())
+    }
+
+    /// Builds a segment in the cache, off the runtime's threads.
+    async fn build<F>(&self, build: F) -> Result<Option<SegmentMeta>, Stop>
+    where
+        F: FnOnce(SegmentId, PathBuf) -> Result<Option<SegmentMeta>, EngineError> + Send + 'static,
+    {
+        let id = SegmentId::generate(self.epoch);
+        let cache = self.machine.cache();
+        let dir = cache.building_dir(&self.partition, &id).map_err(failed)?;
+        self.machine.building.lock().insert(id.clone());
+        let permit = self.context.builds.clone().acquire_owned().await;
+        let began = Instant::now();
+        let for_build = id.clone();
+        let built = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            build(for_build, dir)
+        })
+        .await
+        .map_err(failed)?;
+        let took = began.elapsed().as_secs_f64();
+        self.context.metrics.build_seconds.observe(took);
+        if !matches!(built, Ok(Some(_))) {
+            self.machine.building.lock().remove(&id);
+            cache.remove(&self.partition, &id);
+        }
+        built.map_err(failed)
+    }
+
+    /// Uploads a built segment, if anything was left to build, and makes the manifest name it in place of `replaced`.
+    async fn publish(
+        &self,
+        built: Option<SegmentMeta>,
+        replaced: &BTreeSet<SegmentId>,
+        applied: Option<LogPosition>,
+    ) -> Result<(), Stop> {
+        let cache = self.machine.cache();
+        if let Some(built) = &built {
+            cache.upload(&self.partition, built).await.map_err(failed)?;
+        }
+        let written = self
+            .owner
+            .publisher()
+            .publish(|m| {
+                m.segments.retain(|s| !replaced.contains(&s.id));
+                if let Some(built) = &built
+                    && !m.segments.iter().any(|s| s.id == built.id)
+                {
+                    m.segments.push(built.clone());
+                }
+                if let Some(applied) = applied {
+                    m.applied = m.applied.max(applied);
+                }
+            })
+            .await?;
+        let loaded = self.machine.load(&written).await;
+        if let Some(built) = &built {
+            self.machine.building.lock().remove(&built.id);
+        }
+        loaded.map_err(failed)
+    }
+}

@@ -1,0 +1,389 @@
+//! A running node: what is assigned to it, hosted; what is asked of it, answered or passed on.
+//!
+//! The way of a write: [`crate::api`] → [`Node::route_write`](router) → (another node's [`rpc`]) → [`host`] →
+//! [`brainy_coordination::owner`] → the log; then [`machine`] applies it, and [`maintain`] makes segments of it.
+//! The way of a query: [`crate::api`] → [`router`] → (another node's [`rpc`]) → [`read`] → [`crate::engine`].
+
+mod cache;
+mod config;
+mod context;
+mod host;
+mod janitor;
+mod machine;
+mod maintain;
+mod metrics;
+mod read;
+mod router;
+pub mod rpc;
+mod service;
+#[cfg(test)]
+mod tests_support;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use brainy_coordination::assignment::{AssignmentTable, Member, ReaderState, Role};
+use brainy_coordination::config::{ConfigWatcher, EffectiveConfig};
+use brainy_coordination::document::{self, DocumentError, Update, Versioned};
+use brainy_coordination::handoff::Local;
+use brainy_coordination::keys;
+use brainy_coordination::lease::Identity;
+use brainy_coordination::rebalance;
+use brainy_coordination::types::PartitionId;
+use parking_lot::{Mutex, RwLock};
+use prometheus_client::registry::Registry;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use cache::CacheError;
+pub use config::NodeConfig;
+pub use host::HostStatus;
+
+use crate::engine::{IndexParams, PartitionState};
+use crate::error::ServiceError;
+use crate::service::Limits;
+use cache::SegmentCache;
+use context::Context;
+use host::Host;
+use machine::{PartitionMachine, WriteBudget};
+use metrics::NodeMetrics;
+use rpc::{Request, Response, RpcClient};
+use view::ClusterView;
+
+/// How often the sum of unflushed writes is taken.
+const BUDGET_EVERY: Duration = Duration::from_millis(100);
+/// Partitions that become readable within this time are announced together.
+const ANNOUNCE_DELAY: Duration = Duration::from_millis(20);
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The local disk.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The bucket.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The HTTP client.
+    #[error("cannot make an HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
+}
+
+/// Handle of a running node; clones are the same node.
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+struct Inner {
+    context: Arc<Context>,
+    cache: Arc<SegmentCache>,
+    hosts: RwLock<BTreeMap<PartitionId, Arc<Host>>>,
+    registry: Mutex<Registry>,
+    tasks: TaskTracker,
+}
+
+impl Node {
+    /// Starts a node. `registry` may already hold figures of others.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(
+        config: NodeConfig,
+        watcher: ConfigWatcher,
+        mut registry: Registry,
+    ) -> Result<Self, StartError> {
+        let cache = SegmentCache::open(config.data_dir.join("segments"), config.store.clone())?;
+        let metrics = NodeMetrics::register(&mut registry);
+        let stop = CancellationToken::new();
+        let settings = watcher.subscribe();
+        let budget = Arc::new(WriteBudget {
+            used: AtomicU64::new(0),
+            limit: config.memory_budget / 2,
+            settings: settings.clone(),
+        });
+        let context = Arc::new(Context {
+            me: config.identity.clone(),
+            store: config.store.clone(),
+            view: ClusterView::new(config.store.clone()),
+            rpc: RpcClient::new(config.cluster_key.clone())?,
+            settings,
+            metrics,
+            budget,
+            builds: Arc::new(Semaphore::new(1)),
+            announce_reading: Notify::new(),
+            hosts_changed: Notify::new(),
+            stop,
+            config,
+        });
+        let node = Self(Arc::new(Inner {
+            context,
+            cache: Arc::new(cache),
+            hosts: RwLock::default(),
+            registry: Mutex::new(registry),
+            tasks: TaskTracker::new(),
+        }));
+        if node.config().role.is_none() {
+            node.assign_everything_to_myself().await?;
+        }
+        node.view().refresh().await?;
+        node.spawn_tasks(watcher);
+        Ok(node)
+    }
+
+    /// Standalone: the only member, owner and reader of everything.
+    async fn assign_everything_to_myself(&self) -> Result<(), DocumentError> {
+        let me = Member::new(Role::Hybrid, self.config().advertise.clone());
+        let instance = self.me().instance.clone();
+        rebalance::step(self.store(), |edit| {
+            edit.members.clear();
+            edit.members.insert(instance.clone(), me.clone());
+        })
+        .await?;
+        Ok(())
+    }
+
+    fn spawn_tasks(&self, watcher: ConfigWatcher) {
+        let stop = self.0.context.stop.clone();
+        let tasks = &self.0.tasks;
+        let (node, token) = (self.clone(), stop.clone());
+        tasks.spawn(async move {
+            let settings = node.context().settings.clone();
+            node.view().run(settings, token).await;
+        });
+        let (node, token) = (self.clone(), stop.clone());
+        tasks.spawn(async move { node.keep_hosts(token).await });
+        let (node, token) = (self.clone(), stop.clone());
+        tasks.spawn(async move { node.announce_reading(token).await });
+        let (node, token) = (self.clone(), stop.clone());
+        tasks.spawn(async move { node.keep_budget(token).await });
+        let (node, token) = (self.clone(), stop.clone());
+        tasks.spawn(async move { janitor::run(node, token).await });
+        tasks.spawn(watcher.run(stop));
+        tasks.close();
+    }
+
+    /// Hosts what the table assigns to this node, and forgets what ended.
+    async fn keep_hosts(&self, stop: CancellationToken) {
+        let mut views = self.view().subscribe();
+        loop {
+            let view = views.borrow_and_update().clone();
+            self.0.hosts.write().retain(|_, host| !host.is_finished());
+            if let Some(table) = &view.table {
+                for partition in self.assigned(table) {
+                    let Some(collection) = view.by_uid(&partition.collection) else {
+                        continue;
+                    };
+                    if self.0.hosts.read().contains_key(&partition) {
+                        continue;
+                    }
+                    let params = IndexParams {
+                        vector: collection.spec.vector,
+                        hnsw: collection.spec.hnsw,
+                    };
+                    let machine = PartitionMachine::new(
+                        partition.clone(),
+                        PartitionState::new(params),
+                        self.0.cache.clone(),
+                        self.config().can_read(),
+                        self.0.context.budget.clone(),
+                    );
+                    let host = Host::start(self.0.context.clone(), partition.clone(), machine);
+                    self.0.hosts.write().insert(partition, host);
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = views.changed() => if changed.is_err() { return },
+                () = self.0.context.hosts_changed.notified() => {}
+            }
+        }
+    }
+
+    /// Partitions that the table gives this node something to do with.
+    fn assigned(&self, table: &AssignmentTable) -> BTreeSet<PartitionId> {
+        let me = &self.me().instance;
+        let mut all: BTreeSet<PartitionId> = table.owned_by(me).cloned().collect();
+        all.extend(table.pending_for(me).map(|(p, _)| p.clone()));
+        all.extend(table.read_by(me).map(|(p, _)| p.clone()));
+        all
+    }
+
+    /// Writes into the table which partitions this node serves reads of; one write for all that became warm together.
+    async fn announce_reading(&self, stop: CancellationToken) {
+        let me = self.me().instance.clone();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.0.context.announce_reading.notified() => {}
+            }
+            tokio::time::sleep(ANNOUNCE_DELAY).await;
+            let loaded: Vec<PartitionId> = self
+                .hosts()
+                .into_iter()
+                .filter(|(_, host)| matches!(host.status().local, Local::Warm | Local::Owning))
+                .map(|(partition, _)| partition)
+                .collect();
+            let updated = document::update(
+                self.store(),
+                keys::ASSIGNMENTS,
+                |current: Option<&Versioned<AssignmentTable>>| {
+                    let Some(current) = current else {
+                        return Ok::<_, DocumentError>(Update::Keep(()));
+                    };
+                    let mut table = current.body.clone();
+                    Ok(if table.reader_serving(&loaded, &me) {
+                        Update::Write(table, ())
+                    } else {
+                        Update::Keep(())
+                    })
+                },
+            )
+            .await;
+            match updated {
+                Ok(updated) => {
+                    let _view = self.view().refresh().await;
+                    if updated.wrote {
+                        self.0.context.hint_members();
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot announce loaded partitions; trying again");
+                    self.0.context.announce_reading.notify_one();
+                }
+            }
+        }
+    }
+
+    async fn keep_budget(&self, stop: CancellationToken) {
+        let mut every = tokio::time::interval(BUDGET_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = every.tick() => {}
+            }
+            let used: u64 = self
+                .hosts()
+                .iter()
+                .map(|(_, h)| h.machine().state().stats().unflushed_bytes as u64)
+                .sum();
+            self.0.context.budget.used.store(used, Ordering::Relaxed);
+        }
+    }
+
+    /// Answers another node.
+    pub(crate) async fn answer(&self, request: Request) -> Result<Response, ServiceError> {
+        match request {
+            Request::Write {
+                partition,
+                request,
+                op,
+            } => {
+                let host = self.hosted(&partition)?;
+                host.write(request, op).await.map(Response::Written)
+            }
+            Request::Read {
+                partitions,
+                options,
+                query,
+            } => self
+                .read_here(partitions, options, query)
+                .await
+                .map(Response::Read),
+            Request::Release { partition, to } => {
+                let host = self.hosted(&partition)?;
+                host.release(&to).await?;
+                Ok(Response::Released)
+            }
+        }
+    }
+
+    fn hosted(&self, partition: &PartitionId) -> Result<Arc<Host>, ServiceError> {
+        self.host(partition).ok_or_else(|| {
+            let role = self
+                .config()
+                .role
+                .map_or("standalone".to_owned(), |r| format!("{r:?}").to_lowercase());
+            let view = self.view().get();
+            let ask = view
+                .assignment(partition)
+                .and_then(|a| a.target_owner())
+                .cloned();
+            ServiceError::WrongNode {
+                partition: partition.clone(),
+                reason: format!(
+                    "this instance, {} (role {role}), does not have it{}",
+                    self.me().instance,
+                    ask.as_ref().map_or(String::new(), |a| format!("; ask {a}"))
+                ),
+                ask,
+            }
+        })
+    }
+
+    /// Stops: releases what is owned, so that others can take over at once, then ends all tasks.
+    pub async fn shutdown(&self) {
+        self.0.context.stop.cancel();
+        let hosts = self.hosts();
+        for (_, host) in &hosts {
+            host.finished().await;
+        }
+        self.0.tasks.wait().await;
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.0.context
+    }
+
+    pub(crate) fn config(&self) -> &NodeConfig {
+        &self.0.context.config
+    }
+
+    pub(crate) fn me(&self) -> &Identity {
+        &self.0.context.me
+    }
+
+    pub(crate) fn view(&self) -> &ClusterView {
+        &self.0.context.view
+    }
+
+    fn store(&self) -> &brainy_coordination::store::retry::Store {
+        &self.0.context.store
+    }
+
+    fn rpc(&self) -> &RpcClient {
+        &self.0.context.rpc
+    }
+
+    fn metrics(&self) -> &NodeMetrics {
+        &self.0.context.metrics
+    }
+
+    fn settings(&self) -> EffectiveConfig {
+        self.0.context.settings()
+    }
+
+    fn deadline(&self) -> Duration {
+        Limits::default().timeout
+    }
+
+    fn host(&self, partition: &PartitionId) -> Option<Arc<Host>> {
+        self.0.hosts.read().get(partition).cloned()
+    }
+
+    fn hosts(&self) -> Vec<(PartitionId, Arc<Host>)> {
+        let hosts = self.0.hosts.read();
+        hosts.iter().map(|(p, h)| (p.clone(), h.clone())).collect()
+    }
+
+    /// Whether a reader slot of the table is served here.
+    fn serves_reads(&self, partition: &PartitionId, state: ReaderState) -> bool {
+        state.serves()
+            && self
+                .host(partition)
+                .is_some_and(|h| matches!(h.status().local, Local::Warm | Local::Owning))
+    }
+}

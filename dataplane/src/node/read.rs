@@ -1,0 +1,183 @@
+//! Reading partitions of this node, and merging answers of several.
+
+use std::cmp::Ordering;
+
+use brainy_coordination::types::PartitionId;
+use futures::future::try_join_all;
+
+use super::Node;
+use super::rpc::{PartitionFigures, ReadAnswer, ReadQuery};
+use crate::engine::EngineError;
+use crate::engine::distance::higher_is_better;
+use crate::error::ServiceError;
+use crate::model::{Consistency, Distance, ReadOptions, ScoredPoint, ScrollPage};
+
+impl Node {
+    /// Reads `partitions`, all of one collection and all hosted here, after making each as fresh as asked.
+    ///
+    /// # Errors
+    /// `WrongNode` when one is not loaded here.
+    pub(super) async fn read_here(
+        &self,
+        partitions: Vec<PartitionId>,
+        options: ReadOptions,
+        query: ReadQuery,
+    ) -> Result<ReadAnswer, ServiceError> {
+        let consistency = options
+            .consistency
+            .unwrap_or_else(|| self.default_consistency());
+        let mut hosts = Vec::with_capacity(partitions.len());
+        for partition in &partitions {
+            let host = self.host(partition).ok_or_else(|| ServiceError::WrongNode {
+                partition: partition.clone(),
+                reason: "it is not loaded on this instance".to_owned(),
+                ask: None,
+            })?;
+            hosts.push(host);
+        }
+        let token = options.token.as_ref();
+        try_join_all(hosts.iter().zip(&partitions).map(|(host, partition)| {
+            let at_least = token.and_then(|t| t.0.get(partition)).copied();
+            host.freshen(consistency, at_least)
+        }))
+        .await?;
+        let measure = self.measure(partitions.first());
+        // Searching is CPU work: it must not hold up the runtime's threads.
+        tokio::task::spawn_blocking(move || {
+            let answers = hosts
+                .iter()
+                .map(|host| read_partition(host.machine().state(), &query))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(merge(&query, measure, answers))
+        })
+        .await
+        .map_err(|_| ServiceError::Unavailable("this instance is shutting down".to_owned()))?
+    }
+
+    fn default_consistency(&self) -> Consistency {
+        use brainy_coordination::config::Consistency as Level;
+        let settings = self.settings();
+        match settings.default_consistency {
+            Level::Eventual => Consistency::Eventual,
+            Level::Bounded => Consistency::Bounded(settings.bounded_staleness_ms),
+            Level::Strong => Consistency::Strong,
+        }
+    }
+
+    fn measure(&self, partition: Option<&PartitionId>) -> Distance {
+        let view = self.view().get();
+        partition
+            .and_then(|p| view.by_uid(&p.collection))
+            .map_or(Distance::Cosine, |c| c.spec.vector.distance)
+    }
+}
+
+fn read_partition(
+    state: &crate::engine::PartitionState,
+    query: &ReadQuery,
+) -> Result<ReadAnswer, ServiceError> {
+    let refused = |e: EngineError| match e {
+        EngineError::Invalid { .. } => ServiceError::BadRequest(e.to_string()),
+        other => ServiceError::Internal(other.to_string()),
+    };
+    Ok(match query {
+        ReadQuery::Search(requests) => ReadAnswer::Search(
+            requests
+                .iter()
+                .map(|r| state.search(r).map_err(refused))
+                .collect::<Result<_, _>>()?,
+        ),
+        ReadQuery::Retrieve(r) => ReadAnswer::Retrieve(state.retrieve(r).map_err(refused)?),
+        ReadQuery::Scroll(r) => ReadAnswer::Scroll(state.scroll(r).map_err(refused)?),
+        ReadQuery::Count(r) => ReadAnswer::Count(state.count(r).map_err(refused)? as u64),
+        ReadQuery::Stats => {
+            let stats = state.stats();
+            ReadAnswer::Stats(PartitionFigures {
+                points: stats.points as u64,
+                indexed: stats.indexed as u64,
+                segments: stats.segments as u64,
+            })
+        }
+    })
+}
+
+/// Merges answers about disjoint sets of points to what one answer about all of them would have been.
+#[must_use]
+pub(super) fn merge(query: &ReadQuery, measure: Distance, answers: Vec<ReadAnswer>) -> ReadAnswer {
+    match query {
+        ReadQuery::Search(requests) => {
+            let mut merged: Vec<Vec<ScoredPoint>> = vec![Vec::new(); requests.len()];
+            for answer in answers {
+                let ReadAnswer::Search(lists) = answer else {
+                    continue;
+                };
+                for (all, list) in merged.iter_mut().zip(lists) {
+                    all.extend(list);
+                }
+            }
+            for (hits, request) in merged.iter_mut().zip(requests) {
+                hits.sort_by(|a, b| better_first(measure, a, b));
+                hits.truncate(request.limit);
+            }
+            ReadAnswer::Search(merged)
+        }
+        ReadQuery::Retrieve(request) => {
+            let mut records = Vec::new();
+            for answer in answers {
+                if let ReadAnswer::Retrieve(part) = answer {
+                    records.extend(part);
+                }
+            }
+            let mut order = std::collections::HashMap::new();
+            for (i, id) in request.ids.iter().enumerate() {
+                order.entry(*id).or_insert(i);
+            }
+            records.sort_by_key(|r| order.get(&r.id).copied().unwrap_or(usize::MAX));
+            ReadAnswer::Retrieve(records)
+        }
+        ReadQuery::Scroll(request) => {
+            let mut page = ScrollPage::default();
+            let mut next = Vec::new();
+            for answer in answers {
+                if let ReadAnswer::Scroll(part) = answer {
+                    page.records.extend(part.records);
+                    next.extend(part.next);
+                }
+            }
+            page.records.sort_by_key(|r| r.id);
+            let cut = page.records.get(request.limit).map(|r| r.id);
+            page.records.truncate(request.limit);
+            page.next = next.into_iter().chain(cut).min();
+            ReadAnswer::Scroll(page)
+        }
+        ReadQuery::Count(_) => ReadAnswer::Count(
+            answers
+                .iter()
+                .map(|a| match a {
+                    ReadAnswer::Count(n) => *n,
+                    _ => 0,
+                })
+                .sum(),
+        ),
+        ReadQuery::Stats => {
+            let mut total = PartitionFigures::default();
+            for answer in answers {
+                if let ReadAnswer::Stats(part) = answer {
+                    total.points += part.points;
+                    total.indexed += part.indexed;
+                    total.segments += part.segments;
+                }
+            }
+            ReadAnswer::Stats(total)
+        }
+    }
+}
+
+fn better_first(measure: Distance, a: &ScoredPoint, b: &ScoredPoint) -> Ordering {
+    let by_score = if higher_is_better(measure) {
+        b.score.total_cmp(&a.score)
+    } else {
+        a.score.total_cmp(&b.score)
+    };
+    by_score.then_with(|| a.record.id.cmp(&b.record.id))
+}

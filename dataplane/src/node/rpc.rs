@@ -1,0 +1,275 @@
+//! Requests between the nodes of a cluster: one POST, MessagePack both ways.
+//!
+//! Not a public interface: both ends are of the same cluster. Every answer is a `Result`, so a node's refusal arrives
+//! as what it was; a transport failure becomes `Unknown` for writes, because they may have happened.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use brainy_coordination::types::{InstanceId, LogPosition, NameError, Nonce, PartitionId};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+use crate::error::ServiceError;
+use crate::model::{
+    CountRequest, ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest,
+    SearchRequest, WriteOp,
+};
+use crate::node::Node;
+
+/// Where requests between nodes arrive.
+pub const PATH: &str = "/internal/rpc";
+/// Where hints arrive.
+pub const HINT_PATH: &str = "/internal/hint";
+/// Largest request between nodes in bytes; the API's own limit is smaller.
+const MAX_BODY: usize = 512 << 20;
+
+/// What one node asks of another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Write to a partition that the asked node owns.
+    Write {
+        /// Which.
+        partition: PartitionId,
+        /// Identity of the request.
+        request: Nonce,
+        /// What.
+        op: WriteOp,
+    },
+    /// Read from partitions that the asked node serves.
+    Read {
+        /// Which.
+        partitions: Vec<PartitionId>,
+        /// How fresh.
+        options: ReadOptions,
+        /// What.
+        query: ReadQuery,
+    },
+    /// The successor `to` is warm: seal the partition and release its lease.
+    Release {
+        /// Which.
+        partition: PartitionId,
+        /// Who asks.
+        to: InstanceId,
+    },
+}
+
+/// A read of several partitions at one node, which merges before it answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ReadQuery {
+    /// Nearest neighbours, several queries.
+    Search(Vec<SearchRequest>),
+    /// By id.
+    Retrieve(RetrieveRequest),
+    /// In id order.
+    Scroll(ScrollRequest),
+    /// How many.
+    Count(CountRequest),
+    /// Figures.
+    Stats,
+}
+
+/// The answer to a [`ReadQuery`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ReadAnswer {
+    /// Hits per query, best first.
+    Search(Vec<Vec<ScoredPoint>>),
+    /// Points.
+    Retrieve(Vec<Record>),
+    /// A page.
+    Scroll(ScrollPage),
+    /// A number.
+    Count(u64),
+    /// Figures.
+    Stats(PartitionFigures),
+}
+
+/// Figures of the partitions asked for, added up.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct PartitionFigures {
+    /// Live points.
+    pub points: u64,
+    /// Points in segments with a graph.
+    pub indexed: u64,
+    /// Segments.
+    pub segments: u64,
+}
+
+/// What the asked node answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Response {
+    /// The write is durable here.
+    Written(LogPosition),
+    /// The read.
+    Read(ReadAnswer),
+    /// The lease is released.
+    Released,
+}
+
+/// The asking side.
+#[derive(Clone, Debug)]
+pub struct RpcClient {
+    http: reqwest::Client,
+    key: Option<String>,
+}
+
+impl RpcClient {
+    /// A client that presents `key` where the cluster has one.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be made.
+    pub fn new(key: Option<String>) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(2))
+            .pool_max_idle_per_host(64)
+            .tcp_nodelay(true)
+            .no_proxy()
+            .build()?;
+        Ok(Self { http, key })
+    }
+
+    /// Asks the node at `address` (`host:port`).
+    ///
+    /// # Errors
+    /// What the node answered; `Unavailable` when it cannot be reached, `Unknown` when a write got no answer.
+    pub async fn call(
+        &self,
+        address: &str,
+        request: &Request,
+        timeout: Duration,
+    ) -> Result<Response, ServiceError> {
+        let body = rmp_serde::to_vec_named(request)
+            .map_err(|e| ServiceError::Internal(format!("request does not encode: {e}")))?;
+        let sent = self.post(address, PATH, body, timeout).await;
+        let is_write = matches!(request, Request::Write { .. });
+        let failed = |e: reqwest::Error| {
+            let text = format!("node at {address}: {}", innermost(&e));
+            if is_write && !e.is_connect() {
+                ServiceError::Unknown(text)
+            } else {
+                ServiceError::Unavailable(text)
+            }
+        };
+        let answer = sent.map_err(failed)?;
+        if answer.status() != StatusCode::OK {
+            return Err(ServiceError::Unavailable(format!(
+                "node at {address} answered {} to a request between nodes",
+                answer.status()
+            )));
+        }
+        let bytes = answer.bytes().await.map_err(failed)?;
+        let answer: Result<Response, ServiceError> = rmp_serde::from_slice(&bytes)
+            .map_err(|e| ServiceError::Internal(format!("answer of {address}: {e}")))?;
+        answer
+    }
+
+    /// Tells the node at `address` to look at the assignments. Best effort.
+    pub async fn hint(&self, address: &str) {
+        let sent = self
+            .post(address, HINT_PATH, b"{}".to_vec(), Duration::from_secs(1))
+            .await;
+        if let Err(error) = sent {
+            tracing::debug!(address, %error, "hint not delivered");
+        }
+    }
+
+    async fn post(
+        &self,
+        address: &str,
+        path: &str,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<reqwest::Response, reqwest::Error> {
+        let mut request = self
+            .http
+            .post(format!("http://{address}{path}"))
+            .timeout(timeout)
+            .body(body);
+        if let Some(key) = &self.key {
+            request = request.header("api-key", key);
+        }
+        request.send().await
+    }
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut at = error;
+    while let Some(source) = at.source() {
+        at = source;
+    }
+    at.to_string()
+}
+
+/// The answering side.
+pub fn router(node: Node) -> Router {
+    Router::new()
+        .route(PATH, post(answer))
+        .route(HINT_PATH, post(hint))
+        .route(
+            "/coordinate/quarantine/{collection}/{index}/{position}",
+            post(accept_loss),
+        )
+        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
+        .with_state(node)
+}
+
+async fn answer(
+    State(node): State<Node>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Vec<u8>, StatusCode> {
+    check_key(&node, &headers)?;
+    let answer = match rmp_serde::from_slice::<Request>(&body) {
+        Ok(request) => node.answer(request).await,
+        Err(e) => Err(ServiceError::BadRequest(format!(
+            "not a request between nodes of this version: {e}"
+        ))),
+    };
+    rmp_serde::to_vec_named(&answer).map_err(|error| {
+        tracing::error!(%error, "an answer does not encode");
+        StatusCode::INTERNAL_SERVER_ERROR
+    })
+}
+
+async fn hint(State(node): State<Node>, headers: HeaderMap) -> Result<StatusCode, StatusCode> {
+    check_key(&node, &headers)?;
+    node.view().hint();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// An administrator's answer to a damaged log slot.
+async fn accept_loss(
+    State(node): State<Node>,
+    headers: HeaderMap,
+    Path((collection, index, position)): Path<(String, String, String)>,
+) -> Result<StatusCode, (StatusCode, String)> {
+    check_key(&node, &headers).map_err(|code| (code, "the admin key is needed".to_owned()))?;
+    let bad = |what: String| (StatusCode::BAD_REQUEST, what);
+    let partition: PartitionId = format!("{collection}/{index}")
+        .parse()
+        .map_err(|e: NameError| bad(e.to_string()))?;
+    let position = position
+        .split_once(':')
+        .and_then(|(e, s)| Some(LogPosition::new(e.parse().ok()?, s.parse().ok()?)))
+        .ok_or_else(|| bad(format!("'{position}' is not a position '{{epoch}}:{{seq}}'")))?;
+    node.accept_loss(&partition, position)
+        .await
+        .map_err(|e| (StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn check_key(node: &Node, headers: &HeaderMap) -> Result<(), StatusCode> {
+    let Some(expected) = &node.config().cluster_key else {
+        return Ok(());
+    };
+    let given = headers.get("api-key").map(|v| v.as_bytes());
+    if given.is_some_and(|g| g.ct_eq(expected.as_bytes()).into()) {
+        Ok(())
+    } else {
+        Err(StatusCode::FORBIDDEN)
+    }
+}

@@ -1,0 +1,455 @@
+//! What the HTTP API asks of a node.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use brainy_coordination::assignment::AssignmentTable;
+use brainy_coordination::config::{ConfigError, ConfigStore, SharedConfig};
+use brainy_coordination::document::DocumentError;
+use brainy_coordination::handoff::Local;
+use brainy_coordination::manifest::{
+    self, Collection, CollectionSpec, HnswParams, ManifestError,
+};
+use brainy_coordination::rebalance;
+use brainy_coordination::types::{LogPosition, Nonce, PartitionId};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::Node;
+use super::metrics::exposition;
+use super::read::merge;
+use super::rpc::{PartitionFigures, ReadAnswer, ReadQuery};
+use crate::error::ServiceError;
+use crate::model::{
+    CountRequest, Distance, ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage,
+    ScrollRequest, SearchRequest, WriteOp, WriteOptions, WriteReceipt,
+};
+use crate::service::{CollectionInfo, CreateCollection, DataService, Limits};
+
+/// How long creating a collection waits for its partitions to be served.
+const SERVING_WITHIN: Duration = Duration::from_secs(10);
+
+fn from_document(error: DocumentError) -> ServiceError {
+    ServiceError::Unavailable(error.to_string())
+}
+
+fn from_manifest(error: ManifestError) -> ServiceError {
+    match error {
+        ManifestError::Document(e) => from_document(e),
+        ManifestError::AlreadyExists { .. } => ServiceError::Conflict(error.to_string()),
+        other => ServiceError::BadRequest(other.to_string()),
+    }
+}
+
+#[async_trait]
+impl DataService for Node {
+    async fn create_collection(
+        &self,
+        name: &str,
+        spec: CreateCollection,
+    ) -> Result<(), ServiceError> {
+        let defaults = HnswParams::default();
+        let (m, ef_construct) = spec.hnsw;
+        let spec = CollectionSpec {
+            partitions: spec.partitions.unwrap_or(self.config().partitions),
+            vector: spec.vector,
+            hnsw: HnswParams {
+                m: m.unwrap_or(defaults.m),
+                ef_construct: ef_construct.unwrap_or(defaults.ef_construct),
+            },
+            extra: Value::Null,
+        };
+        let created = Nonce::random();
+        let collection = manifest::create_collection(self.store(), name, &spec, created)
+            .await
+            .map_err(from_manifest)?;
+        rebalance::step(self.store(), |_| {})
+            .await
+            .map_err(from_document)?;
+        self.view().refresh().await.map_err(from_document)?;
+        self.context().hint_members();
+        self.wait_until_serving(&collection).await;
+        Ok(())
+    }
+
+    async fn drop_collection(&self, name: &str) -> Result<bool, ServiceError> {
+        let dropped = manifest::drop_collection(self.store(), name)
+            .await
+            .map_err(from_manifest)?;
+        rebalance::step(self.store(), |_| {})
+            .await
+            .map_err(from_document)?;
+        self.view().refresh().await.map_err(from_document)?;
+        self.context().hint_members();
+        Ok(dropped.is_some())
+    }
+
+    async fn collections(&self) -> Result<Vec<String>, ServiceError> {
+        let view = self.view().refresh().await.map_err(from_document)?;
+        Ok(view
+            .manifest
+            .as_ref()
+            .map(|m| m.collections.keys().cloned().collect())
+            .unwrap_or_default())
+    }
+
+    async fn schema(&self, collection: &str) -> Result<Collection, ServiceError> {
+        self.view().collection(collection).await
+    }
+
+    async fn info(&self, name: &str) -> Result<CollectionInfo, ServiceError> {
+        let collection = self.view().collection(name).await?;
+        let answers = self
+            .route_read(
+                collection.partitions().collect(),
+                ReadOptions::default(),
+                ReadQuery::Stats,
+            )
+            .await?;
+        let merged = merge(&ReadQuery::Stats, Distance::Dot, answers);
+        let figures = match merged {
+            ReadAnswer::Stats(figures) => figures,
+            _ => PartitionFigures::default(),
+        };
+        Ok(CollectionInfo {
+            all_serving: self.all_serving(&collection),
+            collection,
+            points: figures.points,
+            indexed: figures.indexed,
+            segments: figures.segments,
+        })
+    }
+
+    async fn write(
+        &self,
+        collection: &str,
+        op: WriteOp,
+        options: WriteOptions,
+    ) -> Result<WriteReceipt, ServiceError> {
+        let collection = self.view().collection(collection).await?;
+        self.route_write(&collection, op, options.request_id).await
+    }
+
+    async fn search(
+        &self,
+        collection: &str,
+        requests: Vec<SearchRequest>,
+        options: ReadOptions,
+    ) -> Result<Vec<Vec<ScoredPoint>>, ServiceError> {
+        let collection = self.view().collection(collection).await?;
+        let query = ReadQuery::Search(requests);
+        match self.read_all(&collection, options, query).await? {
+            ReadAnswer::Search(hits) => Ok(hits),
+            _ => Err(mismatch()),
+        }
+    }
+
+    async fn retrieve(
+        &self,
+        collection: &str,
+        request: RetrieveRequest,
+        options: ReadOptions,
+    ) -> Result<Vec<Record>, ServiceError> {
+        let collection = self.view().collection(collection).await?;
+        let mut partitions: Vec<PartitionId> = request
+            .ids
+            .iter()
+            .map(|id| collection.partition_of(&id.canonical_bytes()))
+            .collect();
+        partitions.sort();
+        partitions.dedup();
+        let query = ReadQuery::Retrieve(request);
+        let answers = self.route_read(partitions, options, query.clone()).await?;
+        match merge(&query, collection.spec.vector.distance, answers) {
+            ReadAnswer::Retrieve(records) => Ok(records),
+            _ => Err(mismatch()),
+        }
+    }
+
+    async fn scroll(
+        &self,
+        collection: &str,
+        request: ScrollRequest,
+        options: ReadOptions,
+    ) -> Result<ScrollPage, ServiceError> {
+        let collection = self.view().collection(collection).await?;
+        let query = ReadQuery::Scroll(request);
+        match self.read_all(&collection, options, query).await? {
+            ReadAnswer::Scroll(page) => Ok(page),
+            _ => Err(mismatch()),
+        }
+    }
+
+    async fn count(
+        &self,
+        collection: &str,
+        request: CountRequest,
+        options: ReadOptions,
+    ) -> Result<u64, ServiceError> {
+        let collection = self.view().collection(collection).await?;
+        let query = ReadQuery::Count(request);
+        match self.read_all(&collection, options, query).await? {
+            ReadAnswer::Count(n) => Ok(n),
+            _ => Err(mismatch()),
+        }
+    }
+
+    fn health(&self) -> Value {
+        let role = self
+            .config()
+            .role
+            .map_or_else(|| json!("standalone"), |r| json!(r));
+        let mut partitions = serde_json::Map::new();
+        let (mut owned, mut reading, mut troubled) = (0, 0, 0);
+        for (partition, host) in self.hosts() {
+            let status = host.status();
+            let stats = host.machine().state().stats();
+            owned += usize::from(status.epoch.is_some());
+            reading += usize::from(matches!(status.local, Local::Warm | Local::Owning));
+            troubled += usize::from(status.trouble.is_some());
+            partitions.insert(
+                partition.to_string(),
+                json!({
+                    "state": format!("{:?}", status.local).to_lowercase(),
+                    "epoch": status.epoch,
+                    "position": host.machine().state().position().to_string(),
+                    "points": stats.points,
+                    "segments": stats.segments,
+                    "unflushedBytes": stats.unflushed_bytes,
+                    "trouble": status.trouble,
+                }),
+            );
+        }
+        let table = self.view().get().table.clone();
+        json!({
+            "status": if troubled > 0 { "degraded" } else { "ok" },
+            "instance": self.me().instance,
+            "incarnation": self.me().incarnation,
+            "role": role,
+            "ready": self.ready().is_ok(),
+            "waitingFor": self.ready().err(),
+            "assignmentsVersion": table.as_ref().map(|t| t.version),
+            "ringEpoch": table.as_ref().map(|t| t.epoch),
+            "owned": owned,
+            "loaded": reading,
+            "partitions": partitions,
+        })
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        let view = self.view().get();
+        let Some(table) = &view.table else {
+            return Err("nobody has written an assignment table yet".to_owned());
+        };
+        let me = &self.me().instance;
+        if !table.members.contains_key(me) {
+            return Err(format!("{me} is not a member yet"));
+        }
+        let waiting = self.waiting_for(table);
+        match waiting.len() {
+            0 => Ok(()),
+            n => Err(format!("{n} partitions are not served yet: {}", waiting.join(", "))),
+        }
+    }
+
+    async fn assignments(&self) -> Result<Value, ServiceError> {
+        let view = self.view().refresh().await.map_err(from_document)?;
+        let Some(table) = &view.table else {
+            return Err(ServiceError::Unavailable(
+                "nobody has written an assignment table yet".to_owned(),
+            ));
+        };
+        let me = &self.me().instance;
+        let mine: Vec<String> = table.owned_by(me).map(ToString::to_string).collect();
+        let read: Vec<String> = table.read_by(me).map(|(p, _)| p.to_string()).collect();
+        Ok(json!({
+            "version": table.version,
+            "instance": me,
+            "owned": mine,
+            "read": read,
+            "table": table.body,
+            "status": describe(&rebalance::status(table)),
+        }))
+    }
+
+    async fn rebalance(&self) -> Result<Value, ServiceError> {
+        let outcome = rebalance::step(self.store(), |_| {})
+            .await
+            .map_err(from_document)?;
+        self.view().refresh().await.map_err(from_document)?;
+        if outcome.changed {
+            self.context().hint_members();
+        }
+        Ok(json!({
+            "changed": outcome.changed,
+            "version": outcome.table.version,
+            "status": describe(&outcome.status),
+        }))
+    }
+
+    async fn sync_config(&self, body: Option<Value>) -> Result<Value, ServiceError> {
+        let configs = ConfigStore::new(self.store().clone());
+        if let Some(body) = body {
+            let request: ConfigRequest = serde_json::from_value(body)
+                .map_err(|e| ServiceError::BadRequest(format!("configuration: {e}")))?;
+            configs
+                .publish_if_version(request.version, &request.config)
+                .await
+                .map_err(|e| match e {
+                    ConfigError::Document(e) => from_document(e),
+                    ConfigError::VersionConflict { .. } => ServiceError::Conflict(e.to_string()),
+                    other => ServiceError::BadRequest(other.to_string()),
+                })?;
+        }
+        let stored = configs.load().await.map_err(from_document)?;
+        Ok(json!({
+            "version": stored.as_ref().map_or(0, |c| c.version),
+            "config": stored.map(|c| c.body.config).unwrap_or_default(),
+        }))
+    }
+
+    fn metrics(&self) -> String {
+        let figures = self.metrics();
+        let (mut owned, mut reading, mut troubled) = (0, 0, 0);
+        let (mut points, mut unflushed, mut memory) = (0, 0, 0);
+        for (_, host) in self.hosts() {
+            let status = host.status();
+            let stats = host.machine().state().stats();
+            owned += i64::from(status.epoch.is_some());
+            reading += i64::from(matches!(status.local, Local::Warm | Local::Owning));
+            troubled += i64::from(status.trouble.is_some());
+            points += stats.points as i64;
+            unflushed += stats.unflushed_bytes as i64;
+            memory += stats.memory_bytes as i64;
+        }
+        figures.owned.set(owned);
+        figures.reading.set(reading);
+        figures.troubled.set(troubled);
+        figures.points.set(points);
+        figures.unflushed_bytes.set(unflushed);
+        figures.partition_memory_bytes.set(memory);
+        let counts = self.store().counts();
+        figures.store_gets.set(counts.gets.load(Ordering::Relaxed) as i64);
+        figures.store_puts.set(counts.puts.load(Ordering::Relaxed) as i64);
+        figures.store_lists.set(counts.lists.load(Ordering::Relaxed) as i64);
+        figures.store_retries.set(counts.retries.load(Ordering::Relaxed) as i64);
+        exposition(&self.0.registry.lock())
+    }
+
+    fn limits(&self) -> Limits {
+        let settings = self.settings();
+        Limits {
+            max_request_bytes: settings.max_request_bytes as usize,
+            max_batch_points: settings.max_batch_points as usize,
+            max_search_limit: settings.max_search_limit as usize,
+            ..Limits::default()
+        }
+    }
+}
+
+/// Body of `POST /sync/config`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigRequest {
+    /// Version that the new configuration replaces; 0 for the first.
+    version: u64,
+    /// The new configuration.
+    config: SharedConfig,
+}
+
+fn describe(status: &rebalance::RebalanceStatus) -> Value {
+    json!({
+        "partitions": status.partitions,
+        "moving": status.moving,
+        "waiting": status.waiting,
+        "unassigned": status.unassigned,
+        "warming": status.warming,
+        "maxOverMean": status.max_over_mean,
+        "settled": status.is_settled(),
+    })
+}
+
+fn mismatch() -> ServiceError {
+    ServiceError::Internal("an answer of another kind than the question".to_owned())
+}
+
+impl Node {
+    async fn read_all(
+        &self,
+        collection: &Collection,
+        options: ReadOptions,
+        query: ReadQuery,
+    ) -> Result<ReadAnswer, ServiceError> {
+        let partitions = collection.partitions().collect();
+        let answers = self.route_read(partitions, options, query.clone()).await?;
+        Ok(merge(&query, collection.spec.vector.distance, answers))
+    }
+
+    /// Accepts the loss of a damaged or missing log slot, so that the partition goes on after it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn accept_loss(
+        &self,
+        partition: &PartitionId,
+        position: LogPosition,
+    ) -> Result<(), ServiceError> {
+        let by = format!("accepted through {}", self.me().instance);
+        brainy_coordination::wal::accept_loss(self.store(), partition, position, &by)
+            .await
+            .map_err(|e| ServiceError::Unavailable(e.to_string()))?;
+        tracing::error!(%partition, %position, "the loss of a log slot was accepted by an administrator");
+        self.context().hint_members();
+        if let Some(host) = self.host(partition) {
+            host.nudge();
+        }
+        Ok(())
+    }
+
+    /// Partitions that the table says this node serves and it does not, yet.
+    fn waiting_for(&self, table: &AssignmentTable) -> Vec<String> {
+        let me = &self.me().instance;
+        let owning = |p: &PartitionId| {
+            self.host(p)
+                .is_some_and(|h| matches!(h.status().local, Local::Owning | Local::Sealing))
+        };
+        let mut waiting: Vec<String> = table
+            .owned_by(me)
+            .filter(|p| !owning(p))
+            .map(ToString::to_string)
+            .collect();
+        waiting.extend(
+            table
+                .read_by(me)
+                .filter(|(p, state)| !self.serves_reads(p, *state))
+                .map(|(p, _)| p.to_string()),
+        );
+        waiting.sort();
+        waiting.dedup();
+        waiting
+    }
+
+    fn all_serving(&self, collection: &Collection) -> bool {
+        let view = self.view().get();
+        collection.partitions().all(|p| {
+            view.assignment(&p).is_some_and(|a| {
+                a.owner.is_some() && a.readers.iter().any(|slot| slot.state.serves())
+            })
+        })
+    }
+
+    /// Waits, within reason, until a new collection answers: a program creates it and writes at once. Requests that come
+    /// earlier wait by themselves.
+    async fn wait_until_serving(&self, collection: &Collection) {
+        let until = Instant::now() + SERVING_WITHIN;
+        let mut views = self.view().subscribe();
+        while !self.all_serving(collection) && Instant::now() < until {
+            let look = tokio::time::sleep(Duration::from_millis(50));
+            tokio::select! {
+                changed = views.changed() => if changed.is_err() { return },
+                () = look => self.view().hint(),
+            }
+        }
+    }
+}

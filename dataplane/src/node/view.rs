@@ -1,0 +1,170 @@
+//! What this node knows of the cluster: collections and assignments, polled and hinted.
+//!
+//! Hints only make the next look earlier (design rule 9).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use brainy_coordination::assignment::{AssignmentTable, Member, MemberState, PartitionAssignment};
+use brainy_coordination::config::EffectiveConfig;
+use brainy_coordination::document::{self, DocumentError, Versioned};
+use brainy_coordination::keys;
+use brainy_coordination::manifest::{ClusterManifest, Collection};
+use brainy_coordination::store::retry::Store;
+use brainy_coordination::types::{CollectionUid, InstanceId, PartitionId};
+use tokio::sync::{Mutex, Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::ServiceError;
+
+/// One consistent-enough picture: each document as of when it was last read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    /// Assignment table; `None` until somebody wrote one.
+    pub table: Option<Arc<Versioned<AssignmentTable>>>,
+    /// Cluster manifest; `None` until somebody wrote one.
+    pub manifest: Option<Arc<Versioned<ClusterManifest>>>,
+}
+
+impl View {
+    /// Assignment of a partition.
+    #[must_use]
+    pub(crate) fn assignment(&self, partition: &PartitionId) -> Option<&PartitionAssignment> {
+        self.table.as_ref()?.partitions.get(partition)
+    }
+
+    /// A member.
+    #[must_use]
+    pub(crate) fn member(&self, instance: &InstanceId) -> Option<&Member> {
+        self.table.as_ref()?.members.get(instance)
+    }
+
+    /// Whether the table says that `instance` is gone, or does not list it.
+    #[must_use]
+    pub(crate) fn is_gone(&self, instance: &InstanceId) -> bool {
+        self.member(instance)
+            .is_none_or(|m| m.state == MemberState::Gone)
+    }
+
+    /// A collection by name.
+    #[must_use]
+    pub(crate) fn collection(&self, name: &str) -> Option<&Collection> {
+        self.manifest.as_ref()?.collections.get(name)
+    }
+
+    /// A collection by uid.
+    #[must_use]
+    pub(crate) fn by_uid(&self, uid: &CollectionUid) -> Option<&Collection> {
+        self.manifest.as_ref()?.by_uid(uid).map(|(_, c)| c)
+    }
+}
+
+/// Keeps the [`View`] current.
+#[derive(Debug)]
+pub(crate) struct ClusterView {
+    store: Store,
+    current: watch::Sender<Arc<View>>,
+    hint: Notify,
+    /// One reader of the documents at a time; later callers find the result of the one before.
+    reading: Mutex<Option<tokio::time::Instant>>,
+}
+
+impl ClusterView {
+    /// An empty view of `store`.
+    #[must_use]
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            store,
+            current: watch::Sender::default(),
+            hint: Notify::new(),
+            reading: Mutex::new(None),
+        }
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub(crate) fn get(&self) -> Arc<View> {
+        self.current.borrow().clone()
+    }
+
+    /// Woken at every change.
+    #[must_use]
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<View>> {
+        self.current.subscribe()
+    }
+
+    /// Look soon.
+    pub(crate) fn hint(&self) {
+        self.hint.notify_one();
+    }
+
+    /// Reads both documents if they changed. A call returns what was true at some moment after it began; callers
+    /// that wait for the same look share it.
+    ///
+    /// # Errors
+    /// The store's, or an unreadable document.
+    pub(crate) async fn refresh(&self) -> Result<Arc<View>, DocumentError> {
+        let asked = tokio::time::Instant::now();
+        let mut read_at = self.reading.lock().await;
+        if read_at.is_some_and(|at| at >= asked) {
+            return Ok(self.get());
+        }
+        let began = tokio::time::Instant::now();
+        let before = self.get();
+        let table = read(&self.store, keys::ASSIGNMENTS, before.table.as_ref()).await?;
+        let manifest = read(&self.store, keys::MANIFEST, before.manifest.as_ref()).await?;
+        if table.is_some() || manifest.is_some() {
+            let view = Arc::new(View {
+                table: table.or_else(|| before.table.clone()),
+                manifest: manifest.or_else(|| before.manifest.clone()),
+            });
+            self.current.send_replace(view);
+        }
+        *read_at = Some(began);
+        Ok(self.get())
+    }
+
+    /// The collection called `name`, looking again when it is not known.
+    ///
+    /// # Errors
+    /// `NoSuchCollection`, or `Unavailable` when the store does not answer.
+    pub(crate) async fn collection(&self, name: &str) -> Result<Collection, ServiceError> {
+        if let Some(found) = self.get().collection(name) {
+            return Ok(found.clone());
+        }
+        let view = self
+            .refresh()
+            .await
+            .map_err(|e| ServiceError::Unavailable(e.to_string()))?;
+        view.collection(name)
+            .cloned()
+            .ok_or_else(|| ServiceError::NoSuchCollection(name.to_owned()))
+    }
+
+    /// Polls until `stop`.
+    pub(crate) async fn run(&self, settings: watch::Receiver<EffectiveConfig>, stop: CancellationToken) {
+        loop {
+            let interval = Duration::from_millis(settings.borrow().assignment_poll_interval_ms);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.hint.notified() => {}
+                () = tokio::time::sleep(interval) => {}
+            }
+            if let Err(error) = self.refresh().await {
+                tracing::warn!(%error, "cannot read the assignments; going on with what is known");
+            }
+        }
+    }
+}
+
+async fn read<T: document::Document>(
+    store: &Store,
+    key: &str,
+    known: Option<&Arc<Versioned<T>>>,
+) -> Result<Option<Arc<Versioned<T>>>, DocumentError> {
+    let found = match known {
+        Some(known) => document::load_if_changed(store, key, &known.etag).await?,
+        None => document::load(store, key).await?,
+    };
+    Ok(found.map(Arc::new))
+}
