@@ -1,0 +1,132 @@
+//! Small requests to instances: is it up, and look again.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use reqwest::{Client, StatusCode};
+
+use super::supervise::Probe;
+use crate::error::OperatorError;
+
+/// An answer that takes longer is as good as none.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+const HINT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much of a text that says what is missing is kept, in characters.
+const LONGEST_TEXT: usize = 200;
+
+/// A client for requests that stay on this machine.
+///
+/// # Errors
+/// [`OperatorError::System`] if none can be made.
+pub(crate) fn client() -> Result<Client, OperatorError> {
+    Client::builder()
+        .connect_timeout(Duration::from_secs(1))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .map_err(|error| OperatorError::System {
+            what: "cannot make an HTTP client",
+            source: std::io::Error::other(error),
+        })
+}
+
+/// Looks at an instance: `/readyz`, and `/livez` if that does not answer.
+pub(crate) async fn probe(client: &Client, address: &str) -> Probe {
+    let get = |path| {
+        client
+            .get(format!("http://{address}{path}"))
+            .timeout(PROBE_TIMEOUT)
+            .send()
+    };
+    match get("/readyz").await {
+        Ok(answer) if answer.status() == StatusCode::OK => return Probe::Ready,
+        Ok(answer) => {
+            let text = answer.text().await.unwrap_or_default();
+            let text = text.trim();
+            let text = if text.is_empty() { "not ready" } else { text };
+            return Probe::NotReady(text.chars().take(LONGEST_TEXT).collect());
+        }
+        Err(error) if error.is_connect() => return Probe::Silent,
+        Err(_) => {}
+    }
+    match get("/livez").await {
+        Ok(answer) if answer.status() == StatusCode::OK => {
+            Probe::NotReady("/readyz does not answer".to_owned())
+        }
+        Ok(_) | Err(_) => Probe::Silent,
+    }
+}
+
+/// Tells instances that the assignments changed. A hint that is lost costs one poll interval.
+pub(crate) async fn hint(client: Client, addresses: Vec<String>, admin_key: Option<String>) {
+    let requests = addresses.into_iter().map(|address| {
+        let mut request = client
+            .post(format!("http://{address}/internal/hint"))
+            .timeout(HINT_TIMEOUT)
+            .json(&serde_json::json!({}));
+        if let Some(key) = &admin_key {
+            request = request.header("api-key", key);
+        }
+        async move {
+            if let Err(error) = request
+                .send()
+                .await
+                .and_then(reqwest::Response::error_for_status)
+            {
+                tracing::debug!(%address, %error, "hint not taken");
+            }
+        }
+    });
+    join_all(requests).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::http::HeaderMap;
+    use axum::routing::{get, post};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    async fn serve(router: Router) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_look_tells_ready_from_not_ready_from_silent() {
+        let client = client().unwrap();
+        let ready = serve(Router::new().route("/readyz", get(|| async { "ok" }))).await;
+        assert_eq!(probe(&client, &ready).await, Probe::Ready);
+        let answer = || async { (StatusCode::SERVICE_UNAVAILABLE, "2 of 3 partitions\n") };
+        let waiting = serve(Router::new().route("/readyz", get(answer))).await;
+        assert_eq!(
+            probe(&client, &waiting).await,
+            Probe::NotReady("2 of 3 partitions".to_owned())
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let free = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        assert_eq!(probe(&client, &free).await, Probe::Silent);
+    }
+
+    #[tokio::test]
+    async fn hints_carry_the_admin_key_and_survive_a_dead_member() {
+        let (seen, mut keys) = unbounded_channel();
+        let router = Router::new().route(
+            "/internal/hint",
+            post(move |headers: HeaderMap| async move {
+                seen.send(headers["api-key"].to_str().unwrap().to_owned())
+                    .unwrap();
+                StatusCode::NO_CONTENT
+            }),
+        );
+        let addresses = vec!["127.0.0.1:1".to_owned(), serve(router).await];
+        hint(client().unwrap(), addresses, Some("secret".to_owned())).await;
+        assert_eq!(keys.recv().await.as_deref(), Some("secret"));
+    }
+}

@@ -1,0 +1,347 @@
+//! The operator's hand on the bucket: one round of reading and writing, at most one at a time.
+
+use std::collections::BTreeMap;
+
+use brainy_coordination::assignment::AssignmentTable;
+use brainy_coordination::config::{ConfigError, ConfigStore, SharedConfig};
+use brainy_coordination::document::{self, DocumentError, Versioned};
+use brainy_coordination::events::{Event, EventLog};
+use brainy_coordination::keys;
+use brainy_coordination::rebalance;
+use brainy_coordination::store::retry::Store;
+use brainy_coordination::types::{InstanceId, NameError};
+use serde_json::{Map, Value};
+
+use crate::reconcile::changes;
+use crate::reconcile::desired::Desired;
+use crate::reconcile::members;
+use crate::reconcile::plan::MemberChange;
+
+/// Under this name the operator reports events.
+const NAME: &str = "operator";
+
+/// What one round is to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    /// The spec.
+    pub(crate) desired: Desired,
+    /// Changes of membership.
+    pub(crate) members: BTreeMap<InstanceId, MemberChange>,
+    /// The table of the last round.
+    pub(crate) known: Option<Versioned<AssignmentTable>>,
+    /// Configuration to publish.
+    pub(crate) publish: Option<Publication>,
+}
+
+/// Settings that the spec has now, and those that it had before.
+#[derive(Clone, Debug)]
+pub(crate) struct Publication {
+    /// Now.
+    pub(crate) config: SharedConfig,
+    /// What this operator published before.
+    pub(crate) previous: Option<SharedConfig>,
+}
+
+/// What one round came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The table afterwards; `None` when there is none and nothing may be changed.
+    pub(crate) table: Option<Versioned<AssignmentTable>>,
+    /// Whether this round changed it.
+    pub(crate) changed: bool,
+    /// What became of the configuration, if one was to be published: its version, and whether it is new.
+    pub(crate) config: Option<Result<Published, String>>,
+}
+
+/// A configuration that is in the bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// Its version.
+    pub(crate) version: u64,
+    /// Whether this round wrote it.
+    pub(crate) changed: bool,
+}
+
+/// Access to what the cluster agrees on.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    store: Store,
+    config: ConfigStore,
+    events: EventLog,
+}
+
+impl Keeper {
+    /// Works on `store`.
+    ///
+    /// # Errors
+    /// [`NameError`], which a constant name does not bring.
+    pub(crate) fn new(store: Store) -> Result<Self, NameError> {
+        Ok(Self {
+            config: ConfigStore::new(store.clone()),
+            events: EventLog::new(store.clone(), InstanceId::new(NAME)?),
+            store,
+        })
+    }
+
+    /// Reads the table, changes members, takes a step of the rebalance, publishes configuration.
+    ///
+    /// # Errors
+    /// The table's; the next round begins anew.
+    pub(crate) async fn round(&self, task: Task) -> Result<Outcome, DocumentError> {
+        let Task {
+            desired,
+            members,
+            known,
+            publish,
+        } = task;
+        let (table, changed) = if desired.paused {
+            self.hold(&desired, &members).await?
+        } else {
+            let outcome =
+                rebalance::step(&self.store, |edit| members::apply(edit, &desired, &members))
+                    .await?;
+            (Some(outcome.table), outcome.changed)
+        };
+        let config = match publish {
+            Some(publication) => Some(self.publish(&publication).await?),
+            None => None,
+        };
+        let mut news = Vec::new();
+        if changed && let Some(after) = &table {
+            let before = known.map(|k| k.body).unwrap_or_default();
+            news = changes::events(&before, after);
+        }
+        if let Some(Ok(Published {
+            version,
+            changed: true,
+        })) = config
+        {
+            news.push(Event::ConfigurationUpdated { version });
+        }
+        self.report(news).await;
+        Ok(Outcome {
+            table,
+            changed,
+            config,
+        })
+    }
+
+    /// While paused the table is only read, once it says that nothing may move.
+    async fn hold(
+        &self,
+        desired: &Desired,
+        members: &BTreeMap<InstanceId, MemberChange>,
+    ) -> Result<(Option<Versioned<AssignmentTable>>, bool), DocumentError> {
+        let table = document::load::<AssignmentTable>(&self.store, keys::ASSIGNMENTS).await?;
+        let held = table
+            .as_ref()
+            .is_none_or(|t| t.policy.max_concurrent_moves == 0);
+        if held {
+            return Ok((table, false));
+        }
+        let outcome =
+            rebalance::step(&self.store, |edit| members::apply(edit, desired, members)).await?;
+        Ok((Some(outcome.table), outcome.changed))
+    }
+
+    /// Lays the spec's settings over what is published. Settings that the spec does not name are left to administrators.
+    async fn publish(
+        &self,
+        publication: &Publication,
+    ) -> Result<Result<Published, String>, DocumentError> {
+        loop {
+            let current = self.config.load().await?;
+            let version = current.as_ref().map_or(0, |c| c.version);
+            let in_force = current.map(|c| c.body.config).unwrap_or_default();
+            let wanted = match merged(&in_force, publication) {
+                Ok(wanted) => wanted,
+                Err(error) => return Ok(Err(error.to_string())),
+            };
+            if version > 0 && wanted == in_force {
+                return Ok(Ok(Published {
+                    version,
+                    changed: false,
+                }));
+            }
+            match self.config.publish_if_version(version, &wanted).await {
+                Ok(version) => {
+                    return Ok(Ok(Published {
+                        version,
+                        changed: true,
+                    }));
+                }
+                Err(ConfigError::VersionConflict { .. }) => {}
+                Err(ConfigError::Document(error)) => return Err(error),
+                Err(ConfigError::Invalid(errors)) => {
+                    return Ok(Err(ConfigError::Invalid(errors).to_string()));
+                }
+            }
+        }
+    }
+
+    /// Events are hints: one that cannot be written is lost.
+    async fn report(&self, events: Vec<Event>) {
+        for event in events {
+            if let Err(error) = self.events.append(event).await {
+                tracing::debug!(%error, "event not recorded");
+                return;
+            }
+        }
+    }
+}
+
+/// `current` without what was published for the spec before, and with what the spec has now.
+fn merged(
+    current: &SharedConfig,
+    publication: &Publication,
+) -> Result<SharedConfig, serde_json::Error> {
+    let mut fields = fields(current)?;
+    if let Some(previous) = &publication.previous {
+        for name in self::fields(previous)?.keys() {
+            fields.remove(name);
+        }
+    }
+    fields.extend(self::fields(&publication.config)?);
+    serde_json::from_value(Value::Object(fields))
+}
+
+fn fields(config: &SharedConfig) -> Result<Map<String, Value>, serde_json::Error> {
+    match serde_json::to_value(config)? {
+        Value::Object(fields) => Ok(fields),
+        _ => Ok(Map::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use brainy_coordination::assignment::MemberState;
+    use brainy_coordination::store::dir::DirStore;
+    use brainy_coordination::store::retry::RetryPolicy;
+    use brainy_crds::Role;
+
+    use super::*;
+    use crate::reconcile::plan::tests::{desired, id};
+
+    fn keeper(dir: &std::path::Path) -> Keeper {
+        let store = DirStore::open(dir).unwrap();
+        Keeper::new(Store::new(store, RetryPolicy::default())).unwrap()
+    }
+
+    fn task(desired: Desired) -> Task {
+        let joins = MemberChange::Active {
+            role: Role::Writer,
+            address: "127.0.0.1:1".to_owned(),
+        };
+        Task {
+            desired,
+            members: [(id("writer-0"), joins)].into(),
+            known: None,
+            publish: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_member_joins_once_and_the_event_log_knows() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = keeper(dir.path());
+        let first = keeper.round(task(desired(&["writer-0"]))).await.unwrap();
+        assert!(first.changed);
+        let table = first.table.unwrap();
+        assert_eq!(table.members[&id("writer-0")].state, MemberState::Active);
+        let second = keeper
+            .round(Task {
+                known: Some(table),
+                ..task(desired(&["writer-0"]))
+            })
+            .await
+            .unwrap();
+        assert!(!second.changed);
+        let objects = keeper.store.list_all(keys::EVENTS).await.unwrap();
+        assert_eq!(objects.len(), 2, "joined, and a new epoch");
+    }
+
+    #[tokio::test]
+    async fn a_paused_cluster_is_told_once_to_hold_still() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = keeper(dir.path());
+        let mut paused = desired(&["writer-0"]);
+        paused.paused = true;
+        paused.policy.max_concurrent_moves = 0;
+        let nothing = keeper.round(task(paused.clone())).await.unwrap();
+        assert!(
+            nothing.table.is_none() && !nothing.changed,
+            "no table is made while paused"
+        );
+        keeper.round(task(desired(&["writer-0"]))).await.unwrap();
+        let held = keeper.round(task(paused.clone())).await.unwrap();
+        assert!(held.changed);
+        assert_eq!(held.table.unwrap().policy.max_concurrent_moves, 0);
+        assert!(!keeper.round(task(paused)).await.unwrap().changed);
+    }
+
+    #[tokio::test]
+    async fn the_spec_decides_its_own_settings_and_leaves_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = keeper(dir.path());
+        let by_hand = SharedConfig {
+            max_batch_points: Some(5),
+            ..SharedConfig::default()
+        };
+        keeper.config.publish_if_version(0, &by_hand).await.unwrap();
+
+        let first = SharedConfig {
+            log_level: Some("debug".to_owned()),
+            max_search_limit: Some(9),
+            ..SharedConfig::default()
+        };
+        let publish = |config: &SharedConfig, previous: Option<&SharedConfig>| Publication {
+            config: config.clone(),
+            previous: previous.cloned(),
+        };
+        let done = keeper.publish(&publish(&first, None)).await.unwrap();
+        assert_eq!(
+            done,
+            Ok(Published {
+                version: 2,
+                changed: true
+            })
+        );
+        let again = keeper.publish(&publish(&first, None)).await.unwrap();
+        assert_eq!(
+            again,
+            Ok(Published {
+                version: 2,
+                changed: false
+            })
+        );
+
+        let second = SharedConfig {
+            log_level: Some("info".to_owned()),
+            ..SharedConfig::default()
+        };
+        keeper
+            .publish(&publish(&second, Some(&first)))
+            .await
+            .unwrap()
+            .unwrap();
+        let stored = keeper.config.load().await.unwrap().unwrap().body.config;
+        assert_eq!(
+            stored,
+            SharedConfig {
+                max_batch_points: Some(5),
+                ..second
+            }
+        );
+
+        let wrong = SharedConfig {
+            max_search_limit: Some(0),
+            ..SharedConfig::default()
+        };
+        let refused = keeper
+            .publish(&publish(&wrong, None))
+            .await
+            .unwrap()
+            .unwrap_err();
+        assert!(refused.contains("max_search_limit"), "{refused}");
+    }
+}
