@@ -160,8 +160,12 @@ impl<M: Machine> Owner<M> {
             Err(mpsc::error::TrySendError::Full(_)) => return Err(WriteError::Overloaded),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(WriteError::NotOwner),
         }
-        // A dropped reply means that the task ended without seeing the command.
-        answer.await.unwrap_or(Err(WriteError::NotOwner))
+        // Every command is answered before the task ends; a dropped reply means that it died with the write under way.
+        answer.await.unwrap_or_else(|_| {
+            Err(WriteError::Unknown(
+                "the owner's task died before it could answer".to_owned(),
+            ))
+        })
     }
 
     /// Stops accepting writes, lets those under way finish, releases the lease to `to`. The task then ends.
