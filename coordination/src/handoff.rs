@@ -14,7 +14,8 @@
 //!
 //! After a crash of A the table says that A is gone, and B goes from 1 to 3 without asking. Cancelling before step 3
 //! means removing the handoff from the table: B drops its copy. After step 3 A, if it is wanted again, takes the
-//! released lease like anybody else.
+//! released lease like anybody else. If A crashes and comes back before anybody calls it gone, it owns nothing but is still
+//! named by the lease: asked to release, it gives the lease up ([`crate::lease::give_up`]).
 
 use crate::assignment::PartitionAssignment;
 use crate::lease::{Identity, Lease, OwnerEvidence, TakeReason, Verdict, decide};
@@ -48,7 +49,8 @@ pub enum Action {
     TakeOver(TakeReason),
     /// Write into the table that this process owns the partition.
     Publish,
-    /// Stop accepting writes and release: the table gives the partition to somebody else, without a handoff from us.
+    /// Stop accepting writes and release: the table gives the partition to somebody else without a handoff from us, or
+    /// somebody else has the lease.
     Seal,
     /// Forget the replica.
     Drop,
@@ -71,7 +73,8 @@ pub fn may_release(
 }
 
 /// Decides the next step. Pure. `evidence` is about the owner in `lease`; `reads` says whether this process also serves
-/// reads of the partition.
+/// reads of the partition. An owner may pass no `lease`; with one, read since it owns, it learns that it was deposed even if
+/// nobody writes.
 #[must_use]
 pub fn next(
     me: &Identity,
@@ -84,6 +87,8 @@ pub fn next(
     let wanted = wanted(assignment, &me.instance);
     match local {
         Local::Sealing => Action::Wait,
+        // Somebody took the partition over, and no write has told us yet.
+        Local::Owning if lease.is_some_and(|l| l.owner != *me) => Action::Seal,
         Local::Owning if wanted => {
             let published = assignment
                 .is_some_and(|a| a.owner.as_ref() == Some(&me.instance) && a.handoff.is_none());
@@ -279,6 +284,19 @@ mod tests {
         );
         assert_eq!(
             next(&run("a"), None, Some(&held("a")), p, Local::Owning, false),
+            Action::Seal
+        );
+        // Deposed without having noticed, and wanted back.
+        let back = table("b", Some("a"));
+        assert_eq!(
+            next(
+                &run("a"),
+                Some(&back),
+                Some(&held("b")),
+                p,
+                Local::Owning,
+                false
+            ),
             Action::Seal
         );
     }

@@ -43,7 +43,7 @@ pub enum LeaseState {
     Held,
     /// It has stopped writing; everything it acknowledged is in the log up to `at`.
     Released {
-        /// Its last slot.
+        /// Its last slot; sequence 0 when another run released it and did not know. Informs, decides nothing.
         at: LogPosition,
         /// Who asked for it.
         to: Option<InstanceId>,
@@ -170,6 +170,27 @@ pub async fn release(
     };
     let written = document::try_write(store, &keys::lock(partition), Some(held), lease).await?;
     Ok(matches!(written, Written::Ours(_)))
+}
+
+/// Releases a lease that names `me` although this run does not own the partition: an earlier run took it and crashed, or a
+/// takeover of this run failed half-way. Whoever is asked to release and owns nothing calls this; otherwise the successor
+/// would wait for an owner that does not exist. `false`: the lease is not held in this instance's name.
+///
+/// # Errors
+/// The store's.
+pub async fn give_up(
+    store: &Store,
+    partition: &PartitionId,
+    me: &InstanceId,
+    to: Option<InstanceId>,
+) -> Result<bool, DocumentError> {
+    match load(store, partition).await? {
+        Some(held) if held.owner.instance == *me && held.state == LeaseState::Held => {
+            let unknown = LogPosition::new(held.epoch, 0);
+            release(store, partition, &held, unknown, to).await
+        }
+        _ => Ok(false),
+    }
 }
 
 #[cfg(test)]
