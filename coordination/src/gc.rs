@@ -4,7 +4,8 @@
 //! - *Log slots* up to the manifest's `applied`, a grace period after this collector first saw the manifest pass them,
 //!   except fences and the newest object of every epoch. `applied` only grows, so a collector that was paused and
 //!   deposed deletes nothing that a successor needs.
-//! - *Objects beyond a fence*, which are never replayed: they stay; they are few and prove nothing.
+//! - *Objects beyond a fence*, which are never replayed, go with the slots before it.
+//! - *Objects that cannot be read* stay if they lie where a fence may be.
 //! - *Segments* that the manifest does not name, a grace period after this collector first saw them unnamed, and
 //!   only those built under its own or an earlier epoch (the epoch is in the name): a successor's segment that is
 //!   uploaded but not published yet is out of reach of a paused collector. Its own unpublished segments it is told of.
@@ -77,13 +78,13 @@ impl Collector {
         }
     }
 
-    /// Removes what may go now. `building` are segments of this owner that are not published yet.
+    /// Removes what may go now. `building` are segments of this owner that are not published yet, also those whose
+    /// publication had no clear answer, until a later one succeeds: it may still arrive.
     ///
     /// # Errors
     /// The store's; the next call goes on.
     pub async fn collect(&mut self, building: &BTreeSet<SegmentId>) -> Result<Collected, GcError> {
         let key = keys::partition_manifest(&self.partition);
-        let now = Instant::now();
         let Some(manifest) = crate::document::load::<PartitionManifest>(&self.store, &key).await?
         else {
             return Ok(Collected::default());
@@ -92,15 +93,17 @@ impl Collector {
             // Deposed: the successor collects.
             return Ok(Collected::default());
         }
-        let slots = self.collect_log(manifest.applied, now).await?;
-        let segment_objects = self.collect_segments(building, now).await?;
+        let slots = self.collect_log(manifest.applied).await?;
+        let segment_objects = self.collect_segments(building).await?;
         Ok(Collected {
             slots,
             segment_objects,
         })
     }
 
-    async fn collect_log(&mut self, applied: LogPosition, now: Instant) -> Result<usize, GcError> {
+    async fn collect_log(&mut self, applied: LogPosition) -> Result<usize, GcError> {
+        // After the manifest was read: grace counts from when we knew, however long the answer took.
+        let now = Instant::now();
         if self.passed.last().is_none_or(|(_, p)| *p < applied) {
             self.passed.push((now, applied));
         }
@@ -140,10 +143,7 @@ impl Collector {
                 .get(i + crate::takeover::MAX_IN_FLIGHT + 1)
                 .is_none_or(|(later, _)| later.epoch != position.epoch);
             let closed_epoch = position.epoch < limit.epoch;
-            if near_end
-                && closed_epoch
-                && read_slot(&self.store, &self.partition, *position).await? == Slot::Fence
-            {
+            if near_end && closed_epoch && self.may_be_fence(*position).await? {
                 continue;
             }
             self.store.delete(key).await?;
@@ -153,11 +153,16 @@ impl Collector {
         Ok(removed)
     }
 
-    async fn collect_segments(
-        &mut self,
-        building: &BTreeSet<SegmentId>,
-        now: Instant,
-    ) -> Result<usize, GcError> {
+    /// Whether the object at `position` is a fence, or damaged so that nobody can tell.
+    async fn may_be_fence(&self, position: LogPosition) -> Result<bool, GcError> {
+        match read_slot(&self.store, &self.partition, position).await {
+            Ok(slot) => Ok(matches!(slot, Slot::Fence | Slot::Lost)),
+            Err(WalError::Poisoned { .. }) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn collect_segments(&mut self, building: &BTreeSet<SegmentId>) -> Result<usize, GcError> {
         let prefix = keys::segments(&self.partition);
         let mut objects: BTreeMap<SegmentId, Vec<String>> = BTreeMap::new();
         for object in self.store.list_all(&prefix).await? {
@@ -169,6 +174,7 @@ impl Collector {
         }
         // Read after the listing: a segment published in between is named.
         let named = self.named_segments().await?;
+        let now = Instant::now();
         let candidates: BTreeSet<SegmentId> = objects
             .keys()
             .filter(|id| id.epoch().is_some_and(|e| e <= self.epoch))
