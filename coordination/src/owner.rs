@@ -63,6 +63,10 @@ enum Command<M: Machine> {
     Seal {
         to: Option<InstanceId>,
     },
+    /// Answered when every write before it is applied.
+    Settle {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// Handle of a working owner.
@@ -127,6 +131,7 @@ impl<M: Machine> Owner<M> {
             next_ticket: 1,
             pending: VecDeque::new(),
             by_request: HashMap::new(),
+            settling: VecDeque::new(),
         };
         (handle, tokio::spawn(task.run(inbox, reports)))
     }
@@ -180,14 +185,24 @@ impl<M: Machine> Owner<M> {
         &self.publisher
     }
 
-    /// Whether no successor had acknowledged anything when the call began: the lease is still this owner's. One
-    /// request; what makes a strong read at the owner.
+    /// Whether what this owner has applied is all that anybody could have seen when the call began; what makes a strong
+    /// read at the owner. One request.
+    ///
+    /// Two things have to hold: no successor had acknowledged anything, which the lease says; and no write is under way
+    /// whose slot a follower may have read already, although its answer has not reached us. So the call also waits for
+    /// the writes that came before it.
     ///
     /// # Errors
     /// The store's.
     pub async fn still_owner(&self) -> Result<bool, DocumentError> {
-        let now = lease::load(&self.publisher.store, &self.publisher.partition).await?;
-        Ok(now.is_some_and(|l| l.epoch == self.lease.epoch && l.owner == self.lease.owner))
+        let (reply, settled) = oneshot::channel();
+        if self.commands.send(Command::Settle { reply }).await.is_err() {
+            return Ok(false);
+        }
+        let lease = lease::load(&self.publisher.store, &self.publisher.partition);
+        let (settled, now) = futures::future::join(settled, lease).await;
+        let ours = now?.is_some_and(|l| l.epoch == self.lease.epoch && l.owner == self.lease.owner);
+        Ok(ours && settled.is_ok())
     }
 }
 
@@ -252,6 +267,8 @@ struct Task<M: Machine> {
     pending: VecDeque<Pending<M::Rejection>>,
     /// Ticket of the pending write of a request.
     by_request: HashMap<Nonce, u64>,
+    /// Who waits for the writes up to a ticket to be applied; ascending.
+    settling: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
 impl<M: Machine> Task<M> {
@@ -280,6 +297,11 @@ impl<M: Machine> Task<M> {
                     Some(Command::Seal { to }) => {
                         release_to = to;
                         self.appender = None;
+                    }
+                    Some(Command::Settle { reply }) => {
+                        let newest = self.pending.back().map_or(0, |p| p.ticket);
+                        self.settling.push_back((newest, reply));
+                        self.settle();
                     }
                     None => self.appender = None,
                 },
@@ -334,8 +356,27 @@ impl<M: Machine> Task<M> {
         }
     }
 
+    /// Answers those whose writes are applied.
+    fn settle(&mut self) {
+        let oldest = self.pending.front().map_or(u64::MAX, |p| p.ticket);
+        while let Some((ticket, reply)) = self.settling.pop_front() {
+            if ticket >= oldest {
+                self.settling.push_front((ticket, reply));
+                return;
+            }
+            let _gone = reply.send(());
+        }
+    }
+
     /// Applies and acknowledges one slot.
     fn committed(&mut self, position: LogPosition, entries: &[Entry]) -> Result<(), MachineError> {
+        // Before the machine contains them: whoever publishes what it contains publishes these too.
+        {
+            let mut requests = self.replica.requests.lock();
+            for entry in entries {
+                requests.insert(entry.request, position);
+            }
+        }
         let applied = self.replica.machine.apply(position, entries);
         if let Err(error) = applied {
             // Logged, durable, and not applicable: the next owner meets the same, so nobody is told yes or no.
@@ -343,11 +384,6 @@ impl<M: Machine> Task<M> {
             return Err(error);
         }
         self.replica.position = position;
-        let mut requests = self.replica.requests.lock();
-        for entry in entries {
-            requests.insert(entry.request, position);
-        }
-        drop(requests);
         for _ in entries {
             let Some(done) = self.pending.pop_front() else {
                 break;
@@ -358,6 +394,7 @@ impl<M: Machine> Task<M> {
                 answer(reply, Ok(position));
             }
         }
+        self.settle();
         Ok(())
     }
 
