@@ -16,12 +16,13 @@ use super::object::{Entry, LogObject};
 use crate::keys;
 use crate::store::StoreError;
 use crate::store::retry::{Created, Store};
+use crate::takeover::MAX_IN_FLIGHT;
 use crate::types::{LogPosition, PartitionId};
 
 /// Shape of the pipeline.
 #[derive(Clone, Copy, Debug)]
 pub struct AppenderConfig {
-    /// Objects on their way at once. Beyond a few, S3's throughput per partition does not grow but takeovers do.
+    /// Objects on their way at once, 1 to [`MAX_IN_FLIGHT`]. Beyond a few, S3's throughput per partition does not grow but takeovers do.
     pub max_in_flight: usize,
     /// An object is closed when its entries reach this many bytes.
     pub max_object_bytes: usize,
@@ -81,6 +82,10 @@ impl Appender {
         config: AppenderConfig,
         reports: mpsc::UnboundedSender<Commit>,
     ) -> (Self, tokio::task::JoinHandle<()>) {
+        let config = AppenderConfig {
+            max_in_flight: config.max_in_flight.clamp(1, MAX_IN_FLIGHT),
+            ..config
+        };
         let (entries, queue) = mpsc::channel(config.max_object_entries);
         let pipeline = Pipeline {
             store,
