@@ -99,6 +99,8 @@ pub struct Replica<M> {
     manifest_read: Instant,
     gc_grace: Duration,
     caught_up: Option<Instant>,
+    /// An epoch in which a slot was lost. If that was its fence, only a later epoch's log shows that it ended.
+    lost_in: Option<u64>,
 }
 
 impl<M: Machine> Replica<M> {
@@ -122,6 +124,7 @@ impl<M: Machine> Replica<M> {
             manifest_read: Instant::now(),
             gc_grace,
             caught_up: None,
+            lost_in: None,
         };
         replica.refresh().await?;
         Ok(replica)
@@ -177,15 +180,19 @@ impl<M: Machine> Replica<M> {
         Ok(changed)
     }
 
-    /// Makes `manifest` the one this replica stands on.
+    /// Makes `manifest`, or a newer one, the one this replica stands on.
     pub(crate) async fn adopt(
         &mut self,
-        manifest: Versioned<PartitionManifest>,
+        mut manifest: Versioned<PartitionManifest>,
     ) -> Result<(), ReplicaError> {
-        self.machine
-            .load(&manifest)
-            .await
-            .map_err(|error| self.machine_error(manifest.applied, error))?;
+        let key = keys::partition_manifest(&self.partition);
+        while let Err(error) = self.machine.load(&manifest).await {
+            // Segments that were replaced and collected while they were loaded are none of a newer manifest's.
+            match document::load_if_changed(&self.store, &key, &manifest.etag).await? {
+                Some(newer) => manifest = newer,
+                None => return Err(self.machine_error(manifest.applied, error)),
+            }
+        }
         if manifest.applied > self.position {
             // Everything in between was skipped, so what it would have taught us comes from the manifest too.
             self.position = manifest.applied;
@@ -209,8 +216,13 @@ impl<M: Machine> Replica<M> {
         loop {
             let started = Instant::now();
             let slot = read_slot(&self.store, &self.partition, self.position.next()).await?;
-            if self.take(slot)? {
+            if self.pass(slot).await? {
                 self.read_ahead().await?;
+                continue;
+            }
+            if self.lost_in == Some(self.position.epoch) && self.later_epoch_began().await? {
+                self.position = self.position.next_epoch();
+                self.machine.advance(self.position);
                 continue;
             }
             if self.manifest_read.elapsed() * 2 > self.gc_grace {
@@ -227,7 +239,6 @@ impl<M: Machine> Replica<M> {
 
     /// Applies what the following slots hold, several requests at a time, until one is absent or the epoch ends.
     async fn read_ahead(&mut self) -> Result<(), ReplicaError> {
-        let epoch = self.position.epoch;
         let mut ahead = FuturesOrdered::new();
         let mut next = self.position;
         loop {
@@ -239,14 +250,41 @@ impl<M: Machine> Replica<M> {
             let Some(slot) = ahead.next().await else {
                 return Ok(());
             };
-            if !self.take(slot?)? || self.position.epoch != epoch {
+            let expected = self.position.next();
+            if !self.pass(slot?).await? || self.position != expected {
                 return Ok(());
             }
         }
     }
 
+    /// [`Replica::take`], but a fence counts only if the manifest, read after it, has not passed it.
+    ///
+    /// A slot that was collected may be created again: by its first writer, with the same content, and by a successor
+    /// that was paused since it saw the slot absent, with a fence. Who passes that fence skips what the slot had held.
+    pub(crate) async fn pass(&mut self, slot: Slot) -> Result<bool, ReplicaError> {
+        if slot == Slot::Fence {
+            let before = self.position;
+            self.refresh().await?;
+            if self.position != before {
+                return Ok(true);
+            }
+        }
+        self.take(slot)
+    }
+
+    /// Whether the log of a later epoch holds anything, which proves that this one was fenced.
+    async fn later_epoch_began(&self) -> Result<bool, ReplicaError> {
+        let prefix = keys::wal_partition(&self.partition);
+        let after = keys::wal_slot(
+            &self.partition,
+            LogPosition::new(self.position.epoch + 1, 0),
+        );
+        let page = self.store.list(&prefix, Some(&after), 1).await;
+        Ok(!page.map_err(WalError::from)?.objects.is_empty())
+    }
+
     /// Applies one slot, the one after the current position. Says whether there was one.
-    pub(crate) fn take(&mut self, slot: Slot) -> Result<bool, ReplicaError> {
+    fn take(&mut self, slot: Slot) -> Result<bool, ReplicaError> {
         let at = self.position.next();
         match slot {
             Slot::Absent => return Ok(false),
@@ -266,6 +304,7 @@ impl<M: Machine> Replica<M> {
             }
             Slot::Lost => {
                 tracing::error!(partition = %self.partition, position = %at, "a damaged log slot is skipped: its loss was accepted");
+                self.lost_in = Some(at.epoch);
                 self.position = at;
                 self.machine.advance(at);
             }

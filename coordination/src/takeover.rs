@@ -109,33 +109,30 @@ impl<M: Machine> Replica<M> {
 
     async fn fence_and_replay(&mut self, epoch: u64, me: &Identity) -> Result<(), TakeoverError> {
         while self.position.epoch < epoch {
-            let slot = read_slot(&self.store, &self.partition, self.position.next()).await?;
-            if !self.take(slot)? {
-                self.fence(epoch, me).await?;
+            // Read anew at every fence: a successor may have passed us by and collected what we are about to read.
+            if self.manifest_epoch() > epoch {
+                return Err(self.deposed(epoch, self.manifest_epoch()));
             }
+            let mut slot = read_slot(&self.store, &self.partition, self.position.next()).await?;
+            if slot == Slot::Absent {
+                slot = self.fence(epoch, me).await?;
+            }
+            self.pass(slot).await?;
         }
-        if self.position == LogPosition::new(epoch, 0) {
+        if self.position == LogPosition::new(epoch, 0) && self.manifest_epoch() == epoch {
             return Ok(());
         }
-        // A fence in our own log has sent us beyond it.
-        Err(self.deposed(epoch, self.position.epoch))
+        // A fence in our own log, or a successor's manifest, has sent us beyond it.
+        let theirs = self.position.epoch.max(self.manifest_epoch());
+        Err(self.deposed(epoch, theirs))
     }
 
-    /// Ends the epoch at the current position, unless the slot is not absent any more or its absence is damage.
-    async fn fence(&mut self, epoch: u64, me: &Identity) -> Result<(), TakeoverError> {
+    /// Ends the epoch at the current position, unless the slot is not absent any more or its absence is damage. Returns
+    /// what the slot holds then.
+    async fn fence(&mut self, epoch: u64, me: &Identity) -> Result<Slot, TakeoverError> {
         let at = self.position.next();
         if let Some(witness) = self.hole_witness(at).await? {
-            if crate::wal::loss_accepted(&self.store, &self.partition, at).await? {
-                self.take(Slot::Lost)?;
-                return Ok(());
-            }
-            return Err(WalError::Hole {
-                partition: self.partition.clone(),
-                position: at,
-                key: keys::wal_slot(&self.partition, at),
-                witness,
-            }
-            .into());
+            return self.hole(epoch, at, witness).await;
         }
         let fence = LogObject::Fence {
             successor: epoch,
@@ -143,13 +140,38 @@ impl<M: Machine> Replica<M> {
         };
         let key = keys::wal_slot(&self.partition, at);
         match self.store.create(&key, fence.encode(at)).await? {
-            Created::Ours(_) => {
-                self.take(Slot::Fence)?;
-            }
-            // The older owner, or another successor, was faster: the walk reads what it wrote.
-            Created::Exists(_) => {}
+            Created::Ours(_) => Ok(Slot::Fence),
+            // The older owner, or another successor, was faster.
+            Created::Exists(_) => Ok(read_slot(&self.store, &self.partition, at).await?),
         }
-        Ok(())
+    }
+
+    /// What to do about the absent slot `at` although `witness` lies beyond it: nothing if a successor collected it, fill
+    /// it with nothing if its loss was accepted, so that followers can pass it too, and otherwise report it.
+    async fn hole(
+        &mut self,
+        epoch: u64,
+        at: LogPosition,
+        witness: LogPosition,
+    ) -> Result<Slot, TakeoverError> {
+        self.refresh().await?;
+        if self.manifest_epoch() > epoch {
+            return Err(self.deposed(epoch, self.manifest_epoch()));
+        }
+        let key = keys::wal_slot(&self.partition, at);
+        if !crate::wal::loss_accepted(&self.store, &self.partition, at).await? {
+            return Err(WalError::Hole {
+                partition: self.partition.clone(),
+                position: at,
+                key,
+                witness,
+            }
+            .into());
+        }
+        tracing::error!(partition = %self.partition, position = %at, "a missing log slot is filled with nothing: its loss was accepted");
+        let nothing = LogObject::Data(Vec::new());
+        self.store.create(&key, nothing.encode(at)).await?;
+        Ok(read_slot(&self.store, &self.partition, at).await?)
     }
 
     /// A slot beyond the absent `at` that proves that `at` had been written: a fence, which is only ever put into the
