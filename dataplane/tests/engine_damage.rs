@@ -13,8 +13,14 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
 const PARAMS: IndexParams = IndexParams {
-    vector: VectorParams { size: 5, distance: Distance::Cosine },
-    hnsw: HnswParams { m: 8, ef_construct: 40 },
+    vector: VectorParams {
+        size: 5,
+        distance: Distance::Cosine,
+    },
+    hnsw: HnswParams {
+        m: 8,
+        ef_construct: 40,
+    },
 };
 const WITH_GRAPH: OpenOptions = OpenOptions { graph: true };
 
@@ -31,7 +37,7 @@ fn build(dir: &Path, rows: u64) -> SegmentMeta {
         })
         .collect();
     let tombstones = vec![(PointId::Num(9_999), LogPosition::new(2, 1))];
-    SegmentBuilder::build(SegmentId::generate(), points, tombstones, PARAMS, dir, 1).unwrap()
+    SegmentBuilder::build(SegmentId::generate(1), points, tombstones, PARAMS, dir, 1).unwrap()
 }
 
 /// The checksum as the writer of these bytes would have recorded it.
@@ -49,10 +55,16 @@ fn whole_segments_open_and_say_what_they_hold() {
     for (rows, files) in [(0, 3), (1, 3), (511, 3), (512, 4), (900, 4)] {
         let dir = tempfile::tempdir().unwrap();
         let meta = build(dir.path(), rows);
-        assert_eq!((meta.rows, meta.tombstones, meta.files.len()), (rows, 1, files));
+        assert_eq!(
+            (meta.rows, meta.tombstones, meta.files.len()),
+            (rows, 1, files)
+        );
         assert_eq!(meta.newest, LogPosition::new(2, 1));
         for file in &meta.files {
-            assert_eq!(fs::metadata(dir.path().join(&file.name)).unwrap().len(), file.bytes);
+            assert_eq!(
+                fs::metadata(dir.path().join(&file.name)).unwrap().len(),
+                file.bytes
+            );
         }
         let segment = Segment::open(dir.path(), &meta, WITH_GRAPH).unwrap();
         assert_eq!(segment.has_graph(), files == 4);
@@ -77,16 +89,25 @@ fn every_kind_of_damage_to_every_file_is_found() {
                 None => fs::remove_file(&path).unwrap(),
             }
             let error = Segment::open(dir.path(), &meta, WITH_GRAPH).unwrap_err();
-            assert!(matches!(error, EngineError::Damaged { .. }), "{what}: {error}");
+            assert!(
+                matches!(error, EngineError::Damaged { .. }),
+                "{what}: {error}"
+            );
             assert!(error.to_string().contains(&file.name), "{what}: {error}");
         };
-        for at in (0..good.len()).step_by(1 + good.len() / 40).chain([good.len() - 1]) {
+        for at in (0..good.len())
+            .step_by(1 + good.len() / 40)
+            .chain([good.len() - 1])
+        {
             let mut flipped = good.clone();
             flipped[at] ^= 0x10;
             refused(Some(&flipped), &format!("{} flipped at {at}", file.name));
         }
         for length in [0, 1, 15, 16, good.len() / 2, good.len() - 1] {
-            refused(Some(&good[..length]), &format!("{} cut to {length}", file.name));
+            refused(
+                Some(&good[..length]),
+                &format!("{} cut to {length}", file.name),
+            );
         }
         refused(Some(&vec![0; good.len()]), "zeros");
         refused(Some(&[good.clone(), vec![0]].concat()), "extended");
@@ -106,8 +127,12 @@ fn other_formats_are_refused_by_name() {
         let mut newer = good.clone();
         newer[8] = 7;
         fs::write(&path, &newer).unwrap();
-        let error = Segment::open(dir.path(), &recorded(&meta, &file.name, &newer), WITH_GRAPH).unwrap_err();
-        assert!(matches!(error, EngineError::UnknownFormat { found: 7, .. }), "{error}");
+        let error = Segment::open(dir.path(), &recorded(&meta, &file.name, &newer), WITH_GRAPH)
+            .unwrap_err();
+        assert!(
+            matches!(error, EngineError::UnknownFormat { found: 7, .. }),
+            "{error}"
+        );
         assert!(error.to_string().contains(&file.name), "{error}");
         fs::write(&path, &good).unwrap();
     }
@@ -133,7 +158,11 @@ fn contents_that_contradict_each_other_are_errors_even_with_a_good_checksum() {
             altered[at] = rng.random();
             fs::write(&path, &altered).unwrap();
             // Another value may be just as valid: what matters is that opening comes back.
-            let opened = Segment::open(dir.path(), &recorded(&meta, &file.name, &altered), WITH_GRAPH);
+            let opened = Segment::open(
+                dir.path(),
+                &recorded(&meta, &file.name, &altered),
+                WITH_GRAPH,
+            );
             assert!(opened.is_err() || opened.is_ok_and(|s| s.rows() == 600));
         }
         fs::write(&path, &good).unwrap();
@@ -151,20 +180,41 @@ fn contents_that_contradict_each_other_are_errors_even_with_a_good_checksum() {
 fn parameters_and_rows_that_do_not_fit_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     for hnsw in [
-        HnswParams { m: 1, ..PARAMS.hnsw },
-        HnswParams { m: 257, ..PARAMS.hnsw },
-        HnswParams { ef_construct: 3, ..PARAMS.hnsw },
+        HnswParams {
+            m: 1,
+            ..PARAMS.hnsw
+        },
+        HnswParams {
+            m: 257,
+            ..PARAMS.hnsw
+        },
+        HnswParams {
+            ef_construct: 3,
+            ..PARAMS.hnsw
+        },
     ] {
         let params = IndexParams { hnsw, ..PARAMS };
-        assert!(SegmentBuilder::create(SegmentId::generate(), params, dir.path()).is_err());
+        assert!(SegmentBuilder::create(SegmentId::generate(1), params, dir.path()).is_err());
     }
-    let mut builder = SegmentBuilder::create(SegmentId::generate(), PARAMS, dir.path()).unwrap();
+    let mut builder = SegmentBuilder::create(SegmentId::generate(1), PARAMS, dir.path()).unwrap();
     let version = LogPosition::new(1, 1);
-    builder.push(PointId::Num(5), version, &[0x80], &[0.0; 5]).unwrap();
-    assert!(builder.push(PointId::Num(5), version, &[0x80], &[0.0; 5]).is_err());
-    assert!(builder.push(PointId::Num(6), version, &[0x80], &[0.0; 4]).is_err());
+    builder
+        .push(PointId::Num(5), version, &[0x80], &[0.0; 5])
+        .unwrap();
+    assert!(
+        builder
+            .push(PointId::Num(5), version, &[0x80], &[0.0; 5])
+            .is_err()
+    );
+    assert!(
+        builder
+            .push(PointId::Num(6), version, &[0x80], &[0.0; 4])
+            .is_err()
+    );
     let path = dir.path().join("rows.bin/impossible");
     fs::write(dir.path().join("rows.bin"), b"").unwrap();
-    let error = SegmentBuilder::create(SegmentId::generate(), PARAMS, &path).err().unwrap();
+    let error = SegmentBuilder::create(SegmentId::generate(1), PARAMS, &path)
+        .err()
+        .unwrap();
     assert!(matches!(error, EngineError::Io { .. }), "{error}");
 }

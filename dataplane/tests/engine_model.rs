@@ -12,8 +12,8 @@ use brainy_dataplane::engine::{
     Change, Frozen, IndexParams, OpenOptions, PartitionState, PointView, Segment,
 };
 use brainy_dataplane::model::{
-    Condition, CountRequest, FieldCondition, Filter, MatchValue, PayloadSelector, Point, PointId, RetrieveRequest,
-    Scalar, ScrollRequest, SearchRequest,
+    Condition, CountRequest, FieldCondition, Filter, MatchValue, PayloadSelector, Point, PointId,
+    RetrieveRequest, Scalar, ScrollRequest, SearchRequest,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -24,8 +24,14 @@ const SIZE: usize = 3;
 
 fn params(measure: Distance) -> IndexParams {
     IndexParams {
-        vector: VectorParams { size: SIZE as u32, distance: measure },
-        hnsw: HnswParams { m: 4, ef_construct: 20 },
+        vector: VectorParams {
+            size: SIZE as u32,
+            distance: measure,
+        },
+        hnsw: HnswParams {
+            m: 4,
+            ef_construct: 20,
+        },
     }
 }
 
@@ -47,7 +53,11 @@ enum Step {
 }
 
 fn id(n: u64) -> PointId {
-    if n % 3 == 0 { PointId::Uuid(Uuid::from_u128(u128::from(n) << 64)) } else { PointId::Num(n) }
+    if n % 3 == 0 {
+        PointId::Uuid(Uuid::from_u128(u128::from(n) << 64))
+    } else {
+        PointId::Num(n)
+    }
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -140,7 +150,7 @@ impl Owner {
             return;
         }
         let frozen = self.frozen.remove(0);
-        let id = SegmentId::generate();
+        let id = SegmentId::generate(1);
         let dir = self.segment_dir(&id);
         let meta = frozen.build(id, &dir, 1).unwrap();
         let mut segments = self.manifest.0.clone();
@@ -149,8 +159,14 @@ impl Owner {
     }
 
     fn merge(&mut self, every: usize, during: Option<&[Change]>) {
-        let inputs: Vec<SegmentId> = self.manifest.0.iter().step_by(every).map(|s| s.id().clone()).collect();
-        let id = SegmentId::generate();
+        let inputs: Vec<SegmentId> = self
+            .manifest
+            .0
+            .iter()
+            .step_by(every)
+            .map(|s| s.id().clone())
+            .collect();
+        let id = SegmentId::generate(1);
         let dir = self.segment_dir(&id);
         let merged = self.state.merge(&inputs, id, &dir, 1).unwrap();
         if let Some(changes) = during {
@@ -158,7 +174,13 @@ impl Owner {
             self.frozen.extend(self.state.freeze());
             self.flush();
         }
-        let mut segments: Vec<_> = self.manifest.0.iter().filter(|s| !inputs.contains(s.id())).cloned().collect();
+        let mut segments: Vec<_> = self
+            .manifest
+            .0
+            .iter()
+            .filter(|s| !inputs.contains(s.id()))
+            .cloned()
+            .collect();
         segments.extend(merged.map(|meta| self.open(&dir, &meta)));
         let applied = self.manifest.1;
         self.publish(segments, applied);
@@ -185,13 +207,17 @@ impl Owner {
             Step::Restart => {
                 self.frozen.clear();
                 self.state = PartitionState::new(self.params);
-                self.state.install(self.manifest.0.clone(), self.manifest.1).unwrap();
+                self.state
+                    .install(self.manifest.0.clone(), self.manifest.1)
+                    .unwrap();
                 self.replay(&self.state, self.log.len());
             }
             Step::Reader(share) => {
                 let reader = PartitionState::new(self.params);
                 self.replay(&reader, (self.log.len() as f64 * share) as usize);
-                reader.install(self.manifest.0.clone(), self.manifest.1).unwrap();
+                reader
+                    .install(self.manifest.0.clone(), self.manifest.1)
+                    .unwrap();
                 self.replay(&reader, self.log.len());
                 check(&reader, &self.model, self.params);
             }
@@ -215,18 +241,44 @@ fn has_tag(point: &Point, tag: i64) -> bool {
 
 fn check(state: &PartitionState, model: &BTreeMap<PointId, Point>, params: IndexParams) {
     for n in 0..24 {
-        assert_eq!(state.get(id(n)).unwrap().as_ref(), model.get(&id(n)), "point {n}");
+        assert_eq!(
+            state.get(id(n)).unwrap().as_ref(),
+            model.get(&id(n)),
+            "point {n}"
+        );
     }
     assert_eq!(state.stats().points, model.len());
     let ids: Vec<PointId> = (0..24).rev().map(id).collect();
-    let request = RetrieveRequest { ids: ids.clone(), with_payload: PayloadSelector::None, with_vector: false };
-    let retrieved: Vec<_> = state.retrieve(&request).unwrap().iter().map(|r| r.id).collect();
-    let expected: Vec<_> = ids.into_iter().filter(|id| model.contains_key(id)).collect();
+    let request = RetrieveRequest {
+        ids: ids.clone(),
+        with_payload: PayloadSelector::None,
+        with_vector: false,
+    };
+    let retrieved: Vec<_> = state
+        .retrieve(&request)
+        .unwrap()
+        .iter()
+        .map(|r| r.id)
+        .collect();
+    let expected: Vec<_> = ids
+        .into_iter()
+        .filter(|id| model.contains_key(id))
+        .collect();
     assert_eq!(retrieved, expected);
     for tag in [None, Some(1), Some(3)] {
         let filter = tag.map(tagged);
-        let expected: Vec<&Point> = model.values().filter(|p| tag.is_none_or(|t| has_tag(p, t))).collect();
-        assert_eq!(state.count(&CountRequest { filter: filter.clone() }).unwrap(), expected.len());
+        let expected: Vec<&Point> = model
+            .values()
+            .filter(|p| tag.is_none_or(|t| has_tag(p, t)))
+            .collect();
+        assert_eq!(
+            state
+                .count(&CountRequest {
+                    filter: filter.clone()
+                })
+                .unwrap(),
+            expected.len()
+        );
         if let Some(filter) = &filter {
             let ids: Vec<_> = expected.iter().map(|p| p.id).collect();
             assert_eq!(state.matching(filter).unwrap(), ids);
@@ -261,14 +313,21 @@ fn check(state: &PartitionState, model: &BTreeMap<PointId, Point>, params: Index
     }
 }
 
-fn check_search(state: &PartitionState, points: &[&Point], filter: Option<Filter>, params: IndexParams) {
+fn check_search(
+    state: &PartitionState,
+    points: &[&Point],
+    filter: Option<Filter>,
+    params: IndexParams,
+) {
     let measure = params.vector.distance;
     let mut vector = vec![1.0, -2.0, 0.5];
     if measure == Distance::Cosine {
         normalise(&mut vector);
     }
-    let mut expected: Vec<(f32, PointId)> =
-        points.iter().map(|p| (distance(measure, &vector, &p.vector), p.id)).collect();
+    let mut expected: Vec<(f32, PointId)> = points
+        .iter()
+        .map(|p| (distance(measure, &vector, &p.vector), p.id))
+        .collect();
     expected.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     expected.truncate(7);
     let request = SearchRequest {
@@ -281,9 +340,16 @@ fn check_search(state: &PartitionState, points: &[&Point], filter: Option<Filter
         with_payload: PayloadSelector::None,
         with_vector: false,
     };
-    let found: Vec<(f32, PointId)> =
-        state.search(&request).unwrap().iter().map(|p| (p.score, p.record.id)).collect();
-    let expected: Vec<(f32, PointId)> = expected.into_iter().map(|(d, id)| (score(measure, d), id)).collect();
+    let found: Vec<(f32, PointId)> = state
+        .search(&request)
+        .unwrap()
+        .iter()
+        .map(|p| (p.score, p.record.id))
+        .collect();
+    let expected: Vec<(f32, PointId)> = expected
+        .into_iter()
+        .map(|(d, id)| (score(measure, d), id))
+        .collect();
     assert_eq!(found, expected);
 }
 
@@ -336,10 +402,22 @@ proptest! {
 #[test]
 fn applying_twice_changes_nothing_and_vectors_that_do_not_fit_are_refused() {
     let mut owner = Owner::new(Distance::Euclid);
-    let point = |v: Vec<f32>| Change::Put(Point { id: id(1), vector: v, payload: serde_json::Map::new() });
+    let point = |v: Vec<f32>| {
+        Change::Put(Point {
+            id: id(1),
+            vector: v,
+            payload: json!({"tag": 1}).as_object().unwrap().clone(),
+        })
+    };
     owner.write(&[point(vec![1.0; SIZE])]);
-    owner.state.apply(LogPosition::new(1, 1), &[Change::Delete(id(1))]).unwrap();
-    assert!(owner.state.get(id(1)).unwrap().is_some(), "position 1:1 was applied already");
+    owner
+        .state
+        .apply(LogPosition::new(1, 1), &[Change::Delete(id(1))])
+        .unwrap();
+    assert!(
+        owner.state.get(id(1)).unwrap().is_some(),
+        "position 1:1 was applied already"
+    );
     for bad in [vec![1.0; SIZE + 1], vec![], vec![f32::NAN; SIZE]] {
         let changes = [Change::Delete(id(1)), point(bad)];
         assert!(owner.state.apply(LogPosition::new(1, 9), &changes).is_err());
@@ -351,7 +429,11 @@ fn applying_twice_changes_nothing_and_vectors_that_do_not_fit_are_refused() {
 fn merging_everything_leaves_no_tombstone_and_an_older_set_is_refused() {
     let mut owner = Owner::new(Distance::Dot);
     let put = |n: u64| {
-        Change::Put(Point { id: id(n), vector: vec![n as f32; SIZE], payload: json!({"tag": 1}).as_object().unwrap().clone() })
+        Change::Put(Point {
+            id: id(n),
+            vector: vec![n as f32; SIZE],
+            payload: json!({"tag": 1}).as_object().unwrap().clone(),
+        })
     };
     owner.write(&[put(1), put(2)]);
     owner.step(&Step::Freeze);
@@ -360,15 +442,31 @@ fn merging_everything_leaves_no_tombstone_and_an_older_set_is_refused() {
     owner.write(&[Change::Delete(id(1))]);
     owner.step(&Step::Freeze);
     owner.flush();
-    assert_eq!(owner.manifest.0.iter().map(|s| s.meta().tombstones).sum::<u64>(), 1);
+    assert_eq!(
+        owner
+            .manifest
+            .0
+            .iter()
+            .map(|s| s.meta().tombstones)
+            .sum::<u64>(),
+        1
+    );
     owner.merge(1, None);
-    let metas: Vec<_> = owner.manifest.0.iter().map(|s| (s.meta().rows, s.meta().tombstones)).collect();
+    let metas: Vec<_> = owner
+        .manifest
+        .0
+        .iter()
+        .map(|s| (s.meta().rows, s.meta().tombstones))
+        .collect();
     assert_eq!(metas, [(1, 0)]);
     assert!(owner.state.install(first.0, first.1).is_err());
     owner.write(&[Change::Delete(id(2))]);
     owner.step(&Step::Freeze);
     owner.flush();
     owner.merge(1, None);
-    assert!(owner.manifest.0.is_empty(), "nothing is left, so there is no segment");
+    assert!(
+        owner.manifest.0.is_empty(),
+        "nothing is left, so there is no segment"
+    );
     check(&owner.state, &owner.model, owner.params);
 }

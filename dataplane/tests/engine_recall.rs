@@ -6,7 +6,8 @@ use brainy_coordination::manifest::{Distance, HnswParams, VectorParams};
 use brainy_coordination::types::{LogPosition, SegmentId};
 use brainy_dataplane::engine::{Change, IndexParams, OpenOptions, PartitionState, Segment};
 use brainy_dataplane::model::{
-    Condition, FieldCondition, Filter, MatchValue, PayloadSelector, Point, PointId, Range, SearchRequest,
+    Condition, FieldCondition, Filter, MatchValue, PayloadSelector, Point, PointId, Range,
+    SearchRequest,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -18,34 +19,55 @@ const SEED: u64 = 20_250_101;
 /// `n` points around 40 centres, stored cluster by cluster; `share` is uniform in 0..1000, `cluster` is the centre.
 fn points(n: usize) -> Vec<Point> {
     let mut rng = StdRng::seed_from_u64(SEED);
-    let centres: Vec<Vec<f32>> =
-        (0..40).map(|_| (0..SIZE).map(|_| rng.random_range(-1.0f32..1.0)).collect()).collect();
+    let centres: Vec<Vec<f32>> = (0..40)
+        .map(|_| (0..SIZE).map(|_| rng.random_range(-1.0f32..1.0)).collect())
+        .collect();
     (0..n)
         .map(|i| {
             let cluster = i * centres.len() / n;
             Point {
                 id: PointId::Num(i as u64),
-                vector: centres[cluster].iter().map(|c| c + rng.random_range(-0.25f32..0.25)).collect(),
-                payload: json!({"share": rng.random_range(0..1000), "cluster": cluster}).as_object().unwrap().clone(),
+                vector: centres[cluster]
+                    .iter()
+                    .map(|c| c + rng.random_range(-0.25f32..0.25))
+                    .collect(),
+                payload: json!({"share": rng.random_range(0..1000), "cluster": cluster})
+                    .as_object()
+                    .unwrap()
+                    .clone(),
             }
         })
         .collect()
 }
 
-fn state(points: &[Point], measure: Distance, threads: usize) -> (PartitionState, tempfile::TempDir) {
+fn state(
+    points: &[Point],
+    measure: Distance,
+    threads: usize,
+) -> (PartitionState, tempfile::TempDir) {
     let params = IndexParams {
-        vector: VectorParams { size: SIZE as u32, distance: measure },
-        hnsw: HnswParams { m: 16, ef_construct: 100 },
+        vector: VectorParams {
+            size: SIZE as u32,
+            distance: measure,
+        },
+        hnsw: HnswParams {
+            m: 16,
+            ef_construct: 100,
+        },
     };
     let state = PartitionState::new(params);
     let changes: Vec<Change> = points.iter().cloned().map(Change::Put).collect();
     state.apply(LogPosition::new(1, 1), &changes).unwrap();
     let frozen = state.freeze().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let meta = frozen.build(SegmentId::generate(), dir.path(), threads).unwrap();
+    let meta = frozen
+        .build(SegmentId::generate(1), dir.path(), threads)
+        .unwrap();
     let segment = Segment::open(dir.path(), &meta, OpenOptions { graph: true }).unwrap();
     assert!(segment.has_graph());
-    state.install(vec![Arc::new(segment)], frozen.position()).unwrap();
+    state
+        .install(vec![Arc::new(segment)], frozen.position())
+        .unwrap();
     assert_eq!(state.stats().indexed, points.len());
     (state, dir)
 }
@@ -54,7 +76,10 @@ fn below(share: f64) -> Filter {
     Filter {
         must: vec![Condition::Field(FieldCondition {
             key: "share".into(),
-            test: MatchValue::Range(Range { lt: Some(share * 1000.0), ..Range::default() }),
+            test: MatchValue::Range(Range {
+                lt: Some(share * 1000.0),
+                ..Range::default()
+            }),
         })],
         ..Filter::default()
     }
@@ -74,7 +99,12 @@ fn request(vector: Vec<f32>, filter: Option<Filter>, exact: bool) -> SearchReque
 }
 
 fn ids(state: &PartitionState, request: &SearchRequest) -> Vec<PointId> {
-    state.search(request).unwrap().iter().map(|p| p.record.id).collect()
+    state
+        .search(request)
+        .unwrap()
+        .iter()
+        .map(|p| p.record.id)
+        .collect()
 }
 
 fn recall(state: &PartitionState, points: &[Point], filter: Option<&Filter>) -> f64 {
@@ -82,7 +112,10 @@ fn recall(state: &PartitionState, points: &[Point], filter: Option<&Filter>) -> 
     let (mut hits, mut wanted) = (0, 0);
     for _ in 0..60 {
         let base = &points[rng.random_range(0..points.len())].vector;
-        let query: Vec<f32> = base.iter().map(|v| v + rng.random_range(-0.1f32..0.1)).collect();
+        let query: Vec<f32> = base
+            .iter()
+            .map(|v| v + rng.random_range(-0.1f32..0.1))
+            .collect();
         let exact = ids(state, &request(query.clone(), filter.cloned(), true));
         let found = ids(state, &request(query, filter.cloned(), false));
         assert_eq!(found.len(), exact.len());
@@ -95,13 +128,21 @@ fn recall(state: &PartitionState, points: &[Point], filter: Option<&Filter>) -> 
 #[test]
 fn graph_searches_find_the_nearest_under_every_distance_and_selectivity() {
     let points = points(12_000);
-    for measure in [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan] {
+    for measure in [
+        Distance::Cosine,
+        Distance::Dot,
+        Distance::Euclid,
+        Distance::Manhattan,
+    ] {
         let (state, _dir) = state(&points, measure, 2);
         for share in [1.0, 0.5, 0.1, 0.01] {
             let filter = (share < 1.0).then(|| below(share));
             let recall = recall(&state, &points, filter.as_ref());
             println!("{measure:?} share {share}: recall {recall:.3} (seed {SEED})");
-            assert!(recall >= 0.95, "{measure:?} at share {share}: recall {recall} (seed {SEED})");
+            assert!(
+                recall >= 0.95,
+                "{measure:?} at share {share}: recall {recall} (seed {SEED})"
+            );
         }
     }
 }
@@ -114,7 +155,10 @@ fn filters_that_exclude_the_neighbourhood_of_the_query_and_deleted_neighbours_ke
     let far = Filter {
         must: vec![Condition::Field(FieldCondition {
             key: "cluster".into(),
-            test: MatchValue::Range(Range { gte: Some(20.0), ..Range::default() }),
+            test: MatchValue::Range(Range {
+                gte: Some(20.0),
+                ..Range::default()
+            }),
         })],
         ..Filter::default()
     };
@@ -122,14 +166,26 @@ fn filters_that_exclude_the_neighbourhood_of_the_query_and_deleted_neighbours_ke
     let found = recall(&state, &near, Some(&far));
     assert!(found >= 0.95, "recall {found} (seed {SEED})");
     // Half of the points go; the graph still leads through them.
-    let gone: Vec<Change> = points.iter().step_by(2).map(|p| Change::Delete(p.id)).collect();
+    let gone: Vec<Change> = points
+        .iter()
+        .step_by(2)
+        .map(|p| Change::Delete(p.id))
+        .collect();
     state.apply(LogPosition::new(1, 2), &gone).unwrap();
     let found = recall(&state, &points, None);
     assert!(found >= 0.95, "recall {found} (seed {SEED})");
-    let kept: Vec<Change> = points.iter().skip(5).map(|p| Change::Delete(p.id)).collect();
+    let kept: Vec<Change> = points
+        .iter()
+        .skip(5)
+        .map(|p| Change::Delete(p.id))
+        .collect();
     state.apply(LogPosition::new(1, 3), &kept).unwrap();
     let left = ids(&state, &request(points[0].vector.clone(), None, false));
-    assert_eq!(left.len(), 2, "fewer points than asked for: all of them are found");
+    assert_eq!(
+        left.len(),
+        2,
+        "fewer points than asked for: all of them are found"
+    );
 }
 
 #[test]
@@ -144,7 +200,10 @@ fn thresholds_limits_and_selections_shape_the_answer() {
     assert_eq!(best[0].score, 0.0);
     assert_eq!(best[0].version, LogPosition::new(1, 1));
     assert_eq!(best[0].record.vector.as_ref(), Some(&points[3].vector));
-    assert_eq!(serde_json::to_value(&best[0].record.payload).unwrap(), json!({"cluster": 0}));
+    assert_eq!(
+        serde_json::to_value(&best[0].record.payload).unwrap(),
+        json!({"cluster": 0})
+    );
     assert!(best.is_sorted_by(|a, b| a.score <= b.score));
     wanted.score_threshold = Some(best[4].score);
     assert_eq!(state.search(&wanted).unwrap().len(), 5);

@@ -1,16 +1,21 @@
 //! Reads during writes, flushes and merges see one state: never a point twice, never a point missing that was always there.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use brainy_coordination::manifest::{Distance, HnswParams, VectorParams};
+use brainy_coordination::partition::SegmentMeta;
 use brainy_coordination::types::{LogPosition, SegmentId};
 use brainy_dataplane::engine::{Change, IndexParams, OpenOptions, PartitionState, Segment};
-use brainy_dataplane::model::{CountRequest, PayloadSelector, Point, PointId, ScrollRequest, SearchRequest};
+use brainy_dataplane::model::{
+    CountRequest, PayloadSelector, Point, PointId, ScrollRequest, SearchRequest,
+};
 use serde_json::json;
 
 const POINTS: u64 = 700;
-const ROUNDS: u64 = 40;
+/// Maintenance that must happen meanwhile.
+const FLUSHES: usize = 12;
+const MERGES: usize = 3;
 
 /// Every entry rewrites all points with the number of the round, so that a read that mixes two states shows.
 fn round(number: u64) -> Vec<Change> {
@@ -26,7 +31,10 @@ fn round(number: u64) -> Vec<Change> {
 }
 
 fn read(state: &PartitionState) {
-    assert_eq!(state.count(&CountRequest { filter: None }).unwrap() as u64, POINTS);
+    assert_eq!(
+        state.count(&CountRequest { filter: None }).unwrap() as u64,
+        POINTS
+    );
     let page = state
         .scroll(&ScrollRequest {
             filter: None,
@@ -37,8 +45,15 @@ fn read(state: &PartitionState) {
         })
         .unwrap();
     assert_eq!(page.records.len() as u64, POINTS);
-    let rounds: Vec<_> = page.records.iter().filter_map(|r| r.payload.as_ref()?.get("round")).collect();
-    assert!(rounds.iter().all(|r| *r == rounds[0]), "one page shows two states");
+    let rounds: Vec<_> = page
+        .records
+        .iter()
+        .filter_map(|r| r.payload.as_ref()?.get("round"))
+        .collect();
+    assert!(
+        rounds.iter().all(|r| *r == rounds[0]),
+        "one page shows two states"
+    );
     for exact in [true, false] {
         let found = state
             .search(&SearchRequest {
@@ -57,22 +72,39 @@ fn read(state: &PartitionState) {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), 50, "a point was found twice");
-        assert!(found.iter().all(|p| p.version == found[0].version), "one answer shows two states");
+        assert!(
+            found.iter().all(|p| p.version == found[0].version),
+            "one answer shows two states"
+        );
     }
 }
 
 #[test]
 fn reads_see_one_state_while_everything_changes() {
     let params = IndexParams {
-        vector: VectorParams { size: 2, distance: Distance::Euclid },
-        hnsw: HnswParams { m: 8, ef_construct: 32 },
+        vector: VectorParams {
+            size: 2,
+            distance: Distance::Euclid,
+        },
+        hnsw: HnswParams {
+            m: 8,
+            ef_construct: 32,
+        },
     };
     let dir = tempfile::tempdir().unwrap();
     let state = PartitionState::new(params);
     state.apply(LogPosition::new(1, 1), &round(1)).unwrap();
     let done = AtomicBool::new(false);
-    let open = |id: &SegmentId, meta| {
-        Arc::new(Segment::open(&dir.path().join(id.as_str()), meta, OpenOptions { graph: true }).unwrap())
+    let (flushes, merges) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let open = |id: &SegmentId, meta: &SegmentMeta| {
+        Arc::new(
+            Segment::open(
+                &dir.path().join(id.as_str()),
+                meta,
+                OpenOptions { graph: true },
+            )
+            .unwrap(),
+        )
     };
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..2)
@@ -91,23 +123,39 @@ fn reads_see_one_state_while_everything_changes() {
             let mut applied = LogPosition::default();
             while !done.load(Ordering::Relaxed) {
                 if let Some(frozen) = state.freeze() {
-                    let id = SegmentId::generate();
-                    let meta = frozen.build(id.clone(), &dir.path().join(id.as_str()), 1).unwrap();
+                    let id = SegmentId::generate(1);
+                    let meta = frozen
+                        .build(id.clone(), &dir.path().join(id.as_str()), 1)
+                        .unwrap();
                     let mut segments = state.segments();
                     segments.push(open(&id, &meta));
                     applied = frozen.position();
                     state.install(segments, applied).unwrap();
+                    flushes.fetch_add(1, Ordering::Relaxed);
                 }
-                let inputs: Vec<SegmentId> = state.segments().iter().map(|s| s.id().clone()).collect();
+                let inputs: Vec<SegmentId> =
+                    state.segments().iter().map(|s| s.id().clone()).collect();
                 if inputs.len() >= 3 {
-                    let id = SegmentId::generate();
-                    let merged = state.merge(&inputs, id.clone(), &dir.path().join(id.as_str()), 1).unwrap();
-                    state.install(merged.iter().map(|meta| open(&id, meta)).collect(), applied).unwrap();
+                    let id = SegmentId::generate(1);
+                    let merged = state
+                        .merge(&inputs, id.clone(), &dir.path().join(id.as_str()), 1)
+                        .unwrap();
+                    state
+                        .install(merged.iter().map(|meta| open(&id, meta)).collect(), applied)
+                        .unwrap();
+                    merges.fetch_add(1, Ordering::Relaxed);
                 }
             }
         });
-        for number in 2..=ROUNDS {
-            state.apply(LogPosition::new(1, number), &round(number)).unwrap();
+        let mut number = 2;
+        let enough = || {
+            flushes.load(Ordering::Relaxed) >= FLUSHES && merges.load(Ordering::Relaxed) >= MERGES
+        };
+        while !enough() && !maintainer.is_finished() {
+            state
+                .apply(LogPosition::new(1, number), &round(number))
+                .unwrap();
+            number += 1;
         }
         done.store(true, Ordering::Relaxed);
         maintainer.join().unwrap();

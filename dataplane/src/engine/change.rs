@@ -55,7 +55,9 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Change>, EngineError> {
         what: "log entry",
         reason,
     };
-    let (format, body) = bytes.split_first().ok_or_else(|| error("it is empty".into()))?;
+    let (format, body) = bytes
+        .split_first()
+        .ok_or_else(|| error("it is empty".into()))?;
     if *format != FORMAT {
         return Err(EngineError::UnknownFormat {
             what: "log entry".into(),
@@ -85,7 +87,10 @@ mod tests {
             Change::Put(Point {
                 id: PointId::Num(u64::MAX),
                 vector: vec![0.5, -0.0, f32::MIN_POSITIVE],
-                payload: json!({"a": [1, null, {"b": 2.5}]}).as_object().unwrap().clone(),
+                payload: json!({"a": [1, null, {"b": 2.5}]})
+                    .as_object()
+                    .unwrap()
+                    .clone(),
             }),
             Change::Delete(PointId::Uuid(Uuid::from_u128(7))),
             Change::Delete(PointId::Num(0)),

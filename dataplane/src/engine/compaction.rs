@@ -59,7 +59,11 @@ mod tests {
             rows: 1,
             tombstones: 0,
             newest: LogPosition::default(),
-            files: vec![FileMeta { name: "f".into(), bytes, crc32c: 0 }],
+            files: vec![FileMeta {
+                name: "f".into(),
+                bytes,
+                crc32c: 0,
+            }],
         }
     }
 
@@ -69,7 +73,11 @@ mod tests {
         let three: Vec<_> = (0..3).map(|_| segment(10)).collect();
         assert_eq!(pick_merge(&three, 4), None);
         let mixed = [segment(10), segment(10), segment(10), segment(BASE_BYTES)];
-        assert_eq!(pick_merge(&mixed, 4), None, "a large segment is of another tier");
+        assert_eq!(
+            pick_merge(&mixed, 4),
+            None,
+            "a large segment is of another tier"
+        );
     }
 
     #[test]

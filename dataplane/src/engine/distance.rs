@@ -120,13 +120,19 @@ pub fn check_vector(vector: &[f32], size: usize) -> Result<(), EngineError> {
     if vector.len() != size {
         return Err(EngineError::invalid(
             "vector",
-            format!("it has {} components, the collection's vectors have {size}", vector.len()),
+            format!(
+                "it has {} components, the collection's vectors have {size}",
+                vector.len()
+            ),
         ));
     }
     match vector.iter().position(|v| !v.is_finite()) {
         Some(i) => Err(EngineError::invalid(
             "vector",
-            format!("component {i} is {}, it must be a finite 32-bit number", vector[i]),
+            format!(
+                "component {i} is {}, it must be a finite 32-bit number",
+                vector[i]
+            ),
         )),
         None => Ok(()),
     }
@@ -136,7 +142,12 @@ pub fn check_vector(vector: &[f32], size: usize) -> Result<(), EngineError> {
 mod tests {
     use super::*;
 
-    const ALL: [Distance; 4] = [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan];
+    const ALL: [Distance; 4] = [
+        Distance::Cosine,
+        Distance::Dot,
+        Distance::Euclid,
+        Distance::Manhattan,
+    ];
 
     #[test]
     fn kernels_agree_with_plain_sums_at_every_length() {
@@ -144,9 +155,16 @@ mod tests {
             let a: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin()).collect();
             let b: Vec<f32> = (0..n).map(|i| (i as f32 * 0.91).cos()).collect();
             let near = |x: f32, y: f64| assert!((f64::from(x) - y).abs() < 1e-4, "{n}: {x} {y}");
-            let pairs = || a.iter().zip(&b).map(|(x, y)| (f64::from(*x), f64::from(*y)));
+            let pairs = || {
+                a.iter()
+                    .zip(&b)
+                    .map(|(x, y)| (f64::from(*x), f64::from(*y)))
+            };
             near(dot(&a, &b), pairs().map(|(x, y)| x * y).sum());
-            near(squared_euclid(&a, &b), pairs().map(|(x, y)| (x - y).powi(2)).sum());
+            near(
+                squared_euclid(&a, &b),
+                pairs().map(|(x, y)| (x - y).powi(2)).sum(),
+            );
             near(manhattan(&a, &b), pairs().map(|(x, y)| (x - y).abs()).sum());
         }
     }
@@ -154,7 +172,9 @@ mod tests {
     #[test]
     fn extreme_vectors_give_finite_scores_and_ordered_distances() {
         let huge = vec![f32::MAX; 33];
-        let mixed: Vec<f32> = (0..33).map(|i| if i % 2 == 0 { f32::MAX } else { f32::MIN }).collect();
+        let mixed: Vec<f32> = (0..33)
+            .map(|i| if i % 2 == 0 { f32::MAX } else { f32::MIN })
+            .collect();
         for measure in ALL {
             for (a, b) in [(&huge, &huge), (&huge, &mixed), (&mixed, &mixed)] {
                 let d = distance(measure, a, b);
@@ -180,9 +200,19 @@ mod tests {
     #[test]
     fn vectors_are_checked_for_length_and_finiteness() {
         assert!(check_vector(&[1.0, 2.0], 2).is_ok());
-        assert!(check_vector(&[1.0], 2).unwrap_err().to_string().contains("2"));
+        assert!(
+            check_vector(&[1.0], 2)
+                .unwrap_err()
+                .to_string()
+                .contains("2")
+        );
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert!(check_vector(&[0.0, bad], 2).unwrap_err().to_string().contains("component 1"));
+            assert!(
+                check_vector(&[0.0, bad], 2)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("component 1")
+            );
         }
     }
 

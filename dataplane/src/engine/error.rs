@@ -28,7 +28,9 @@ pub enum EngineError {
         reason: String,
     },
     /// Data in a format that this build does not know.
-    #[error("{what} has format version {found}, this build reads {supported}: run a build that knows it")]
+    #[error(
+        "{what} has format version {found}, this build reads {supported}: run a build that knows it"
+    )]
     UnknownFormat {
         /// The file or the log entry.
         what: String,
@@ -64,7 +66,9 @@ pub enum EngineError {
         reason: String,
     },
     /// A segment set older than the one installed: it would lose what was applied in between.
-    #[error("segments up to {offered} cannot replace segments up to {installed}: read the partition's manifest again")]
+    #[error(
+        "segments up to {offered} cannot replace segments up to {installed}: read the partition's manifest again"
+    )]
     StaleSegments {
         /// Position of the set that was offered.
         offered: LogPosition,
@@ -88,7 +92,11 @@ impl EngineError {
         }
     }
 
-    pub(crate) fn io(action: &'static str, file: impl Into<PathBuf>, error: &std::io::Error) -> Self {
+    pub(crate) fn io(
+        action: &'static str,
+        file: impl Into<PathBuf>,
+        error: &std::io::Error,
+    ) -> Self {
         Self::Io {
             action,
             file: file.into(),

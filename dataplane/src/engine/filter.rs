@@ -4,7 +4,9 @@
 
 use serde_json::Value;
 
-use crate::model::{Condition, FieldCondition, Filter, MatchValue, Payload, PointId, Range, Scalar};
+use crate::model::{
+    Condition, FieldCondition, Filter, MatchValue, Payload, PointId, Range, Scalar,
+};
 
 use super::error::EngineError;
 use super::path::Path;
@@ -60,7 +62,11 @@ impl CompiledFilter {
 }
 
 fn compile(filter: &Filter, keys: &mut Vec<String>) -> Result<Node, EngineError> {
-    let Filter { must, should, must_not } = filter;
+    let Filter {
+        must,
+        should,
+        must_not,
+    } = filter;
     let mut list = |conditions: &[Condition]| {
         conditions
             .iter()
@@ -143,7 +149,9 @@ fn value_holds(test: &MatchValue, value: &Value) -> bool {
     match test {
         MatchValue::Value(scalar) => equals(scalar, value),
         MatchValue::Any(scalars) => scalars.iter().any(|s| equals(s, value)),
-        MatchValue::Except(scalars) => !value.is_null() && !scalars.iter().any(|s| equals(s, value)),
+        MatchValue::Except(scalars) => {
+            !value.is_null() && !scalars.iter().any(|s| equals(s, value))
+        }
         MatchValue::Range(range) => value.as_f64().is_some_and(|n| in_range(range, n)),
         MatchValue::ValuesCount(_) => false,
     }
@@ -159,7 +167,10 @@ fn equals(scalar: &Scalar, value: &Value) -> bool {
 
 fn in_range(range: &Range, n: f64) -> bool {
     let Range { gt, gte, lt, lte } = range;
-    gt.is_none_or(|b| n > b) && gte.is_none_or(|b| n >= b) && lt.is_none_or(|b| n < b) && lte.is_none_or(|b| n <= b)
+    gt.is_none_or(|b| n > b)
+        && gte.is_none_or(|b| n >= b)
+        && lt.is_none_or(|b| n < b)
+        && lte.is_none_or(|b| n <= b)
 }
 
 #[cfg(test)]
@@ -169,7 +180,10 @@ mod tests {
     use serde_json::json;
 
     fn field(key: &str, test: MatchValue) -> Condition {
-        Condition::Field(FieldCondition { key: key.into(), test })
+        Condition::Field(FieldCondition {
+            key: key.into(),
+            test,
+        })
     }
 
     fn text(t: &str) -> Scalar {
@@ -177,12 +191,21 @@ mod tests {
     }
 
     fn holds(condition: Condition, payload: &Value) -> bool {
-        let filter = Filter { must: vec![condition], ..Filter::default() };
-        CompiledFilter::new(&filter).unwrap().matches(PointId::Num(7), payload.as_object().unwrap())
+        let filter = Filter {
+            must: vec![condition],
+            ..Filter::default()
+        };
+        CompiledFilter::new(&filter)
+            .unwrap()
+            .matches(PointId::Num(7), payload.as_object().unwrap())
     }
 
     fn range(gte: f64, lt: f64) -> Range {
-        Range { gte: Some(gte), lt: Some(lt), ..Range::default() }
+        Range {
+            gte: Some(gte),
+            lt: Some(lt),
+            ..Range::default()
+        }
     }
 
     #[test]
@@ -220,8 +243,26 @@ mod tests {
             (field("grid", Is(Scalar::Int(3))), false),
             (field("n", MatchValue::Range(range(5.0, 6.0))), true),
             (field("n", MatchValue::Range(range(4.0, 5.0))), false),
-            (field("f", MatchValue::Range(Range { gt: Some(5.5), ..Range::default() })), false),
-            (field("f", MatchValue::Range(Range { lte: Some(5.5), ..Range::default() })), true),
+            (
+                field(
+                    "f",
+                    MatchValue::Range(Range {
+                        gt: Some(5.5),
+                        ..Range::default()
+                    }),
+                ),
+                false,
+            ),
+            (
+                field(
+                    "f",
+                    MatchValue::Range(Range {
+                        lte: Some(5.5),
+                        ..Range::default()
+                    }),
+                ),
+                true,
+            ),
             (field("city", MatchValue::Range(Range::default())), false),
             (field("grid[]", MatchValue::Range(range(3.0, 9.0))), true),
             (field("tags", ValuesCount(range(2.0, 3.0))), true),
@@ -239,7 +280,10 @@ mod tests {
             (Condition::IsNull("nils".into()), true),
             (Condition::IsNull("absent".into()), false),
             (Condition::IsNull("none".into()), false),
-            (Condition::HasId(vec![PointId::Num(9), PointId::Num(7)]), true),
+            (
+                Condition::HasId(vec![PointId::Num(9), PointId::Num(7)]),
+                true,
+            ),
             (Condition::HasId(vec![PointId::Num(8)]), false),
         ];
         for (condition, expected) in table {
@@ -249,15 +293,24 @@ mod tests {
 
     #[test]
     fn unreadable_paths_are_refused() {
-        let filter = Filter { must_not: vec![Condition::IsNull("a[".into())], ..Filter::default() };
+        let filter = Filter {
+            must_not: vec![Condition::IsNull("a[".into())],
+            ..Filter::default()
+        };
         assert!(CompiledFilter::new(&filter).is_err());
     }
 
     #[test]
     fn keys_name_every_field_looked_at() {
-        let inner = Filter { should: vec![Condition::IsNull("b[].c".into())], ..Filter::default() };
+        let inner = Filter {
+            should: vec![Condition::IsNull("b[].c".into())],
+            ..Filter::default()
+        };
         let filter = Filter {
-            must: vec![field("a.x", MatchValue::Value(text("1"))), Condition::Filter(Box::new(inner))],
+            must: vec![
+                field("a.x", MatchValue::Value(text("1"))),
+                Condition::Filter(Box::new(inner)),
+            ],
             must_not: vec![Condition::IsEmpty("a".into()), Condition::HasId(vec![])],
             ..Filter::default()
         };
@@ -266,9 +319,11 @@ mod tests {
 
     fn condition() -> impl Strategy<Value = Condition> {
         prop_oneof![
-            (0..4u8, 0..3i64).prop_map(|(k, n)| field(&format!("k{k}"), MatchValue::Value(Scalar::Int(n)))),
+            (0..4u8, 0..3i64)
+                .prop_map(|(k, n)| field(&format!("k{k}"), MatchValue::Value(Scalar::Int(n)))),
             (0..4u8).prop_map(|k| Condition::IsEmpty(format!("k{k}"))),
-            proptest::collection::vec((0..4u64).prop_map(PointId::Num), 0..3).prop_map(Condition::HasId),
+            proptest::collection::vec((0..4u64).prop_map(PointId::Num), 0..3)
+                .prop_map(Condition::HasId),
         ]
     }
 

@@ -49,7 +49,9 @@ impl Slot {
 
     /// Ends the slot's life at `tick`; whether a point ended with it.
     fn supersede(&self, tick: u64) -> bool {
-        let first = self.dead.compare_exchange(NEVER, tick, Ordering::Relaxed, Ordering::Relaxed);
+        let first = self
+            .dead
+            .compare_exchange(NEVER, tick, Ordering::Relaxed, Ordering::Relaxed);
         first.is_ok() && self.put.is_some()
     }
 }
@@ -88,7 +90,13 @@ pub(crate) enum Latest<'m> {
 }
 
 impl Inner {
-    fn add(&mut self, id: PointId, version: LogPosition, born: u64, put: Option<(Box<[u8]>, &[f32])>) -> bool {
+    fn add(
+        &mut self,
+        id: PointId,
+        version: LogPosition,
+        born: u64,
+        put: Option<(Box<[u8]>, &[f32])>,
+    ) -> bool {
         let slot = self.slots.len() as u32;
         let previous = self.newest.insert(id, slot);
         let ended = previous.is_some_and(|p| self.slots[p as usize].supersede(born));
@@ -145,8 +153,17 @@ impl Memtable {
     }
 
     /// Adds a version of a point. The vector fits the parameters.
-    pub(crate) fn put(&self, id: PointId, version: LogPosition, born: u64, payload: Vec<u8>, vector: &[f32]) {
-        self.inner.write().add(id, version, born, Some((payload.into(), vector)));
+    pub(crate) fn put(
+        &self,
+        id: PointId,
+        version: LogPosition,
+        born: u64,
+        payload: Vec<u8>,
+        vector: &[f32],
+    ) {
+        self.inner
+            .write()
+            .add(id, version, born, Some((payload.into(), vector)));
     }
 
     /// Adds a deletion.
@@ -166,7 +183,10 @@ impl Memtable {
     /// Ends the life of the id's newest slot, if it has one; whether a point ended with it.
     pub(crate) fn supersede(&self, id: PointId, tick: u64) -> bool {
         let mut inner = self.inner.write();
-        let ended = inner.newest.get(&id).is_some_and(|slot| inner.slots[*slot as usize].supersede(tick));
+        let ended = inner
+            .newest
+            .get(&id)
+            .is_some_and(|slot| inner.slots[*slot as usize].supersede(tick));
         inner.live -= usize::from(ended);
         ended
     }
@@ -189,7 +209,11 @@ impl Memtable {
     }
 
     /// Id and version of every slot from number `from` on; returns how many slots there are.
-    pub(crate) fn versions_from(&self, from: usize, mut each: impl FnMut(PointId, LogPosition)) -> usize {
+    pub(crate) fn versions_from(
+        &self,
+        from: usize,
+        mut each: impl FnMut(PointId, LogPosition),
+    ) -> usize {
         let inner = self.inner.read();
         for slot in inner.slots.get(from..).unwrap_or_default() {
             each(slot.id, slot.version);
@@ -257,7 +281,11 @@ impl Memtable {
         let inner = self.inner.read();
         let mut ids = Vec::new();
         let mut seen = 0;
-        for id in inner.newest.range((from, Bound::Unbounded)).map(|(id, _)| *id) {
+        for id in inner
+            .newest
+            .range((from, Bound::Unbounded))
+            .map(|(id, _)| *id)
+        {
             if let Some(slot) = inner.live_slot(id, tick)
                 && matches(&inner.slots[slot as usize], filter)?
             {
@@ -272,7 +300,11 @@ impl Memtable {
     }
 
     /// Live, matching points.
-    pub(crate) fn count(&self, tick: u64, filter: Option<&CompiledFilter>) -> Result<usize, EngineError> {
+    pub(crate) fn count(
+        &self,
+        tick: u64,
+        filter: Option<&CompiledFilter>,
+    ) -> Result<usize, EngineError> {
         let mut count = 0;
         self.for_live(tick, |_, slot| {
             count += usize::from(matches(slot, filter)?);
@@ -282,15 +314,24 @@ impl Memtable {
     }
 
     /// The nearest live, matching points, nearest first.
-    pub(crate) fn search(&self, query: &Query<'_>, tick: u64) -> Result<Vec<Near<PointId>>, EngineError> {
+    pub(crate) fn search(
+        &self,
+        query: &Query<'_>,
+        tick: u64,
+    ) -> Result<Vec<Near<PointId>>, EngineError> {
         let measure: Distance = self.vector.distance;
         let size = self.size();
         let mut top = TopK::new(query.limit);
         self.for_live(tick, |inner, slot| {
-            let Some((_, number)) = &slot.put else { return Ok(()) };
+            let Some((_, number)) = &slot.put else {
+                return Ok(());
+            };
             let distance = distance(measure, query.vector, inner.vector(*number, size));
             if top.admits(distance) && matches(slot, query.filter)? {
-                top.push(Near { distance, key: slot.id });
+                top.push(Near {
+                    distance,
+                    key: slot.id,
+                });
             }
             Ok(())
         })?;

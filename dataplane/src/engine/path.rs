@@ -41,7 +41,9 @@ impl Path {
         let mut steps = Vec::new();
         loop {
             let (key, after) = if let Some(quoted) = rest.strip_prefix('"') {
-                quoted.split_once('"').ok_or_else(|| bad("a quote is not closed"))?
+                quoted
+                    .split_once('"')
+                    .ok_or_else(|| bad("a quote is not closed"))?
             } else {
                 rest.split_at(rest.find(['.', '[', ']', '"']).unwrap_or(rest.len()))
             };
@@ -51,18 +53,26 @@ impl Path {
             steps.push(Step::Key(key.to_owned()));
             rest = after;
             while let Some(bracket) = rest.strip_prefix('[') {
-                let (inside, after) = bracket.split_once(']').ok_or_else(|| bad("a bracket is not closed"))?;
+                let (inside, after) = bracket
+                    .split_once(']')
+                    .ok_or_else(|| bad("a bracket is not closed"))?;
                 steps.push(if inside.is_empty() {
                     Step::Each
                 } else {
-                    Step::Index(inside.parse().map_err(|_| bad("brackets hold a number or nothing"))?)
+                    Step::Index(
+                        inside
+                            .parse()
+                            .map_err(|_| bad("brackets hold a number or nothing"))?,
+                    )
                 });
                 rest = after;
             }
             if rest.is_empty() {
                 break;
             }
-            rest = rest.strip_prefix('.').ok_or_else(|| bad("keys are separated by '.'"))?;
+            rest = rest
+                .strip_prefix('.')
+                .ok_or_else(|| bad("keys are separated by '.'"))?;
         }
         let mut steps = steps.into_iter();
         match steps.next() {
@@ -76,7 +86,9 @@ impl Path {
 
     /// Calls `visit` for every value at the path until it answers true; whether it did.
     pub fn any<'v>(&self, payload: &'v Payload, visit: &mut dyn FnMut(&'v Value) -> bool) -> bool {
-        payload.get(&self.first).is_some_and(|value| any_at(value, &self.rest, visit))
+        payload
+            .get(&self.first)
+            .is_some_and(|value| any_at(value, &self.rest, visit))
     }
 
     /// Merges `source` into the object at the path, which is made where it is missing; what is in the way and no object is
@@ -101,9 +113,13 @@ fn any_at<'v>(value: &'v Value, steps: &[Step], visit: &mut dyn FnMut(&'v Value)
         return visit(value);
     };
     match (step, value) {
-        (Step::Key(key), Value::Object(map)) => map.get(key).is_some_and(|v| any_at(v, rest, visit)),
+        (Step::Key(key), Value::Object(map)) => {
+            map.get(key).is_some_and(|v| any_at(v, rest, visit))
+        }
         (Step::Each, Value::Array(items)) => items.iter().any(|v| any_at(v, rest, visit)),
-        (Step::Index(i), Value::Array(items)) => items.get(*i).is_some_and(|v| any_at(v, rest, visit)),
+        (Step::Index(i), Value::Array(items)) => {
+            items.get(*i).is_some_and(|v| any_at(v, rest, visit))
+        }
         _ => false,
     }
 }
@@ -138,7 +154,11 @@ fn merge_at(slot: &mut Value, steps: &[Step], source: &Payload) {
             }
         }
         Some((Step::Key(key), rest)) => {
-            merge_at(object(slot).entry(key.as_str()).or_insert(Value::Null), rest, source);
+            merge_at(
+                object(slot).entry(key.as_str()).or_insert(Value::Null),
+                rest,
+                source,
+            );
         }
         None => merge(object(slot), source),
     }
@@ -171,7 +191,9 @@ fn remove_at(value: &mut Value, steps: &[Step]) {
                 remove_at(v, rest);
             }
         }
-        ([Step::Each, rest @ ..], Value::Array(items)) => items.iter_mut().for_each(|v| remove_at(v, rest)),
+        ([Step::Each, rest @ ..], Value::Array(items)) => {
+            items.iter_mut().for_each(|v| remove_at(v, rest))
+        }
         ([Step::Index(i), rest @ ..], Value::Array(items)) => {
             if let Some(v) = items.get_mut(*i) {
                 remove_at(v, rest);
@@ -192,10 +214,21 @@ mod tests {
 
     #[test]
     fn paths_are_read_or_refused() {
-        for good in ["a", "a.b", "a[].b", "a[0]", "a[][1].b", "\"a.b\".c", "a b.c-d_1", "naïve.ключ"] {
+        for good in [
+            "a",
+            "a.b",
+            "a[].b",
+            "a[0]",
+            "a[][1].b",
+            "\"a.b\".c",
+            "a b.c-d_1",
+            "naïve.ключ",
+        ] {
             assert!(Path::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "a.", ".a", "a..b", "a[", "a[x]", "a]", "[]", "a[]b", "\"a", "\"\""] {
+        for bad in [
+            "", ".", "a.", ".a", "a..b", "a[", "a[x]", "a]", "[]", "a[]b", "\"a", "\"\"",
+        ] {
             assert!(Path::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(
@@ -213,8 +246,16 @@ mod tests {
             ("a", json!({}), json!({"a": {"x": 1}})),
             ("a", json!({"a": {"y": 2}}), json!({"a": {"y": 2, "x": 1}})),
             ("a", json!({"a": 5}), json!({"a": {"x": 1}})),
-            ("a.b", json!({"a": {"c": 1}}), json!({"a": {"c": 1, "b": {"x": 1}}})),
-            ("a[]", json!({"a": [{"y": 1}, 3]}), json!({"a": [{"y": 1, "x": 1}, {"x": 1}]})),
+            (
+                "a.b",
+                json!({"a": {"c": 1}}),
+                json!({"a": {"c": 1, "b": {"x": 1}}}),
+            ),
+            (
+                "a[]",
+                json!({"a": [{"y": 1}, 3]}),
+                json!({"a": [{"y": 1, "x": 1}, {"x": 1}]}),
+            ),
             ("a[1]", json!({"a": [{}, {}]}), json!({"a": [{}, {"x": 1}]})),
             ("a[7]", json!({"a": [{}]}), json!({"a": [{}]})),
             ("a[].b", json!({"a": 1}), json!({"a": []})),
@@ -222,7 +263,9 @@ mod tests {
         ];
         for (path, before, after) in cases {
             let mut payload = map(before);
-            Path::parse(path).unwrap().merge(&mut payload, &map(json!({"x": 1, "gone": null})));
+            Path::parse(path)
+                .unwrap()
+                .merge(&mut payload, &map(json!({"x": 1, "gone": null})));
             assert_eq!(Value::Object(payload), after, "{path}");
         }
     }
@@ -231,8 +274,16 @@ mod tests {
     fn removing_at_a_path() {
         let cases = [
             ("a", json!({"a": 1, "b": 2}), json!({"b": 2})),
-            ("a.b", json!({"a": {"b": 1, "c": 2}}), json!({"a": {"c": 2}})),
-            ("a[].b", json!({"a": [{"b": 1}, {"c": 2}, 4]}), json!({"a": [{}, {"c": 2}, 4]})),
+            (
+                "a.b",
+                json!({"a": {"b": 1, "c": 2}}),
+                json!({"a": {"c": 2}}),
+            ),
+            (
+                "a[].b",
+                json!({"a": [{"b": 1}, {"c": 2}, 4]}),
+                json!({"a": [{}, {"c": 2}, 4]}),
+            ),
             ("a[]", json!({"a": [1, 2]}), json!({"a": []})),
             ("a[1]", json!({"a": [1, 2, 3]}), json!({"a": [1, 3]})),
             ("a.b", json!({"a": 1}), json!({"a": 1})),

@@ -35,7 +35,9 @@ pub fn decode(bytes: &[u8]) -> Result<Payload, EngineError> {
 /// [`EngineError::Decode`].
 pub fn decode_keys(bytes: &[u8], keys: &[String]) -> Result<Payload, EngineError> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
-    Keys(keys).deserialize(&mut deserializer).map_err(|e| decode_error(&e))
+    Keys(keys)
+        .deserialize(&mut deserializer)
+        .map_err(|e| decode_error(&e))
 }
 
 fn decode_error(e: &rmp_serde::decode::Error) -> EngineError {
@@ -92,7 +94,12 @@ impl Selection {
     /// # Errors
     /// [`EngineError::Invalid`] for a path that cannot be read.
     pub fn new(selector: &PayloadSelector) -> Result<Self, EngineError> {
-        let parse = |paths: &[String]| paths.iter().map(|p| Path::parse(p)).collect::<Result<Vec<_>, _>>();
+        let parse = |paths: &[String]| {
+            paths
+                .iter()
+                .map(|p| Path::parse(p))
+                .collect::<Result<Vec<_>, _>>()
+        };
         Ok(match selector {
             PayloadSelector::None => Self::None,
             PayloadSelector::All => Self::All,
@@ -116,8 +123,11 @@ impl Selection {
             Self::Include(paths) => {
                 let mut kept = Payload::new();
                 for (key, value) in payload {
-                    let tails: Vec<&[Step]> =
-                        paths.iter().filter(|p| p.first == key).map(|p| p.rest.as_slice()).collect();
+                    let tails: Vec<&[Step]> = paths
+                        .iter()
+                        .filter(|p| p.first == key)
+                        .map(|p| p.rest.as_slice())
+                        .collect();
                     if let Some(value) = keep(value, &tails) {
                         kept.insert(key, value);
                     }
@@ -155,7 +165,12 @@ fn keep(value: Value, tails: &[&[Step]]) -> Option<Value> {
                 .into_iter()
                 .enumerate()
                 .filter_map(|(i, v)| {
-                    keep(v, &deeper(tails, |step| matches!(step, Step::Each) || *step == Step::Index(i)))
+                    keep(
+                        v,
+                        &deeper(tails, |step| {
+                            matches!(step, Step::Each) || *step == Step::Index(i)
+                        }),
+                    )
                 })
                 .collect();
             (!kept.is_empty()).then_some(Value::Array(kept))
@@ -191,7 +206,10 @@ mod tests {
         let bytes = encode(&payload).unwrap();
         assert_eq!(decode(&bytes).unwrap(), payload);
         let part = decode_keys(&bytes, &["deep".into(), "int".into(), "absent".into()]).unwrap();
-        assert_eq!(Value::Object(part), json!({"int": -7, "deep": {"a": {"b": []}}}));
+        assert_eq!(
+            Value::Object(part),
+            json!({"int": -7, "deep": {"a": {"b": []}}})
+        );
     }
 
     #[test]
@@ -206,21 +224,31 @@ mod tests {
     #[test]
     fn selections_cut_payloads() {
         let payload = json!({"a": {"b": 1, "c": [ {"d": 1, "e": 2}, {"d": 3} ]}, "f": 4});
-        let include = |paths: &[&str]| PayloadSelector::Include(paths.iter().map(|p| (*p).into()).collect());
-        let exclude = |paths: &[&str]| PayloadSelector::Exclude(paths.iter().map(|p| (*p).into()).collect());
+        let include =
+            |paths: &[&str]| PayloadSelector::Include(paths.iter().map(|p| (*p).into()).collect());
+        let exclude =
+            |paths: &[&str]| PayloadSelector::Exclude(paths.iter().map(|p| (*p).into()).collect());
         let cases = [
             (PayloadSelector::None, None),
             (PayloadSelector::All, Some(payload.clone())),
             (include(&["f"]), Some(json!({"f": 4}))),
             (include(&["a.b", "f"]), Some(json!({"a": {"b": 1}, "f": 4}))),
-            (include(&["a.c[].d"]), Some(json!({"a": {"c": [{"d": 1}, {"d": 3}]}}))),
+            (
+                include(&["a.c[].d"]),
+                Some(json!({"a": {"c": [{"d": 1}, {"d": 3}]}})),
+            ),
             (include(&["a.c[1]"]), Some(json!({"a": {"c": [{"d": 3}]}}))),
             (include(&["nope", "f.g"]), Some(json!({}))),
             (exclude(&["a"]), Some(json!({"f": 4}))),
-            (exclude(&["a.c", "nope"]), Some(json!({"a": {"b": 1}, "f": 4}))),
+            (
+                exclude(&["a.c", "nope"]),
+                Some(json!({"a": {"b": 1}, "f": 4})),
+            ),
         ];
         for (selector, expected) in cases {
-            let got = Selection::new(&selector).unwrap().apply(map(payload.clone()));
+            let got = Selection::new(&selector)
+                .unwrap()
+                .apply(map(payload.clone()));
             assert_eq!(got.map(Value::Object), expected, "{selector:?}");
         }
         assert!(Selection::new(&include(&["a["])).is_err());

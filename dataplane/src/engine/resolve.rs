@@ -51,21 +51,33 @@ pub fn resolve(op: &WriteOp, view: &dyn PointView) -> Result<Vec<Change>, Engine
             }
             Ok(changes)
         }
-        WriteOp::SetPayload { selector, payload, key } => match key {
+        WriteOp::SetPayload {
+            selector,
+            payload,
+            key,
+        } => match key {
             None => edit(selector, view, |p| path::merge(p, payload)),
             Some(key) => {
                 let key = Path::parse(key)?;
                 edit(selector, view, |p| key.merge(p, payload))
             }
         },
-        WriteOp::OverwritePayload { selector, payload } => edit(selector, view, |p| p.clone_from(payload)),
+        WriteOp::OverwritePayload { selector, payload } => {
+            edit(selector, view, |p| p.clone_from(payload))
+        }
         WriteOp::DeletePayload { selector, keys } => {
-            let paths = keys.iter().map(|k| Path::parse(k)).collect::<Result<Vec<_>, _>>()?;
-            edit(selector, view, |p| paths.iter().for_each(|path| path.remove(p)))
+            let paths = keys
+                .iter()
+                .map(|k| Path::parse(k))
+                .collect::<Result<Vec<_>, _>>()?;
+            edit(selector, view, |p| {
+                paths.iter().for_each(|path| path.remove(p))
+            })
         }
         WriteOp::ClearPayload(selector) => edit(selector, view, Payload::clear),
         WriteOp::UpdateVectors(updates) => {
-            let last: BTreeMap<PointId, &Vec<f32>> = updates.iter().map(|u| (u.id, &u.vector)).collect();
+            let last: BTreeMap<PointId, &Vec<f32>> =
+                updates.iter().map(|u| (u.id, &u.vector)).collect();
             let mut changes = Vec::new();
             for (id, vector) in last {
                 if let Some(mut point) = view.get(id)?
@@ -162,7 +174,10 @@ impl Overlay {
     /// The overlay on top of `base`.
     #[must_use]
     pub fn over<'a>(&'a self, base: &'a dyn PointView) -> OverlayView<'a> {
-        OverlayView { overlay: self, base }
+        OverlayView {
+            overlay: self,
+            base,
+        }
     }
 }
 
@@ -187,7 +202,9 @@ impl PointView for OverlayView<'_> {
         ids.retain(|id| !pending.contains_key(id));
         ids.extend(pending.values().filter_map(|(_, point)| {
             let point = point.as_ref()?;
-            compiled.matches(point.id, &point.payload).then_some(point.id)
+            compiled
+                .matches(point.id, &point.payload)
+                .then_some(point.id)
         }));
         ids.sort_unstable();
         Ok(ids)

@@ -12,7 +12,12 @@ impl PointView for Map {
     }
     fn matching(&self, filter: &Filter) -> Result<Vec<PointId>, EngineError> {
         let compiled = CompiledFilter::new(filter)?;
-        Ok(self.0.values().filter(|p| compiled.matches(p.id, &p.payload)).map(|p| p.id).collect())
+        Ok(self
+            .0
+            .values()
+            .filter(|p| compiled.matches(p.id, &p.payload))
+            .map(|p| p.id)
+            .collect())
     }
 }
 
@@ -81,22 +86,46 @@ fn payload_operations() {
         key: key.map(Into::into),
     };
     let table = [
-        (set(json!({"x": 1}), None), json!({"a": 1, "b": {"c": 2}, "x": 1})),
-        (set(json!({"a": {"n": 1}}), None), json!({"a": {"n": 1}, "b": {"c": 2}})),
-        (set(json!({"a": null}), None), json!({"b": {"c": 2}})),
-        (set(json!({"d": 3}), Some("b")), json!({"a": 1, "b": {"c": 2, "d": 3}})),
-        (set(json!({"d": 3}), Some("b.e")), json!({"a": 1, "b": {"c": 2, "e": {"d": 3}}})),
         (
-            WriteOp::OverwritePayload { selector: ids(&[1]), payload: object(json!({"n": 1})) },
+            set(json!({"x": 1}), None),
+            json!({"a": 1, "b": {"c": 2}, "x": 1}),
+        ),
+        (
+            set(json!({"a": {"n": 1}}), None),
+            json!({"a": {"n": 1}, "b": {"c": 2}}),
+        ),
+        (set(json!({"a": null}), None), json!({"b": {"c": 2}})),
+        (
+            set(json!({"d": 3}), Some("b")),
+            json!({"a": 1, "b": {"c": 2, "d": 3}}),
+        ),
+        (
+            set(json!({"d": 3}), Some("b.e")),
+            json!({"a": 1, "b": {"c": 2, "e": {"d": 3}}}),
+        ),
+        (
+            WriteOp::OverwritePayload {
+                selector: ids(&[1]),
+                payload: object(json!({"n": 1})),
+            },
             json!({"n": 1}),
         ),
         (
-            WriteOp::DeletePayload { selector: ids(&[1]), keys: vec!["a".into(), "b.c".into(), "zz".into()] },
+            WriteOp::DeletePayload {
+                selector: ids(&[1]),
+                keys: vec!["a".into(), "b.c".into(), "zz".into()],
+            },
             json!({"b": {}}),
         ),
         (WriteOp::ClearPayload(ids(&[1])), json!({})),
-        (WriteOp::ClearPayload(Selector::Filter(where_a(1))), json!({})),
-        (WriteOp::ClearPayload(Selector::Filter(where_a(2))), json!({"a": 1, "b": {"c": 2}})),
+        (
+            WriteOp::ClearPayload(Selector::Filter(where_a(1))),
+            json!({}),
+        ),
+        (
+            WriteOp::ClearPayload(Selector::Filter(where_a(2))),
+            json!({"a": 1, "b": {"c": 2}}),
+        ),
     ];
     for (op, expected) in table {
         assert_eq!(payload_after(&op, 1), expected, "{op:?}");
@@ -106,12 +135,19 @@ fn payload_operations() {
 #[test]
 fn unknown_ids_and_edits_without_effect_log_nothing() {
     let map = state();
-    let update = |id, v| VectorUpdate { id: PointId::Num(id), vector: vec![v] };
+    let update = |id, v| VectorUpdate {
+        id: PointId::Num(id),
+        vector: vec![v],
+    };
     for op in [
         WriteOp::Delete(ids(&[98, 99])),
         WriteOp::ClearPayload(ids(&[99])),
         WriteOp::UpdateVectors(vec![update(99, 1.0), update(1, 1.0)]),
-        WriteOp::SetPayload { selector: ids(&[1]), payload: object(json!({"a": 1})), key: None },
+        WriteOp::SetPayload {
+            selector: ids(&[1]),
+            payload: object(json!({"a": 1})),
+            key: None,
+        },
     ] {
         assert_eq!(resolve(&op, &map).unwrap(), vec![], "{op:?}");
     }
@@ -121,9 +157,18 @@ fn unknown_ids_and_edits_without_effect_log_nothing() {
 fn upserts_keep_the_last_version_and_vectors_change_alone() {
     let map = state();
     let op = WriteOp::Upsert(vec![point(5, json!({"v": 1})), point(5, json!({"v": 2}))]);
-    assert_eq!(resolve(&op, &map).unwrap(), vec![Change::Put(point(5, json!({"v": 2})))]);
-    let op = WriteOp::UpdateVectors(vec![VectorUpdate { id: PointId::Num(2), vector: vec![9.0] }]);
-    let expected = Point { vector: vec![9.0], ..point(2, json!({"a": 2})) };
+    assert_eq!(
+        resolve(&op, &map).unwrap(),
+        vec![Change::Put(point(5, json!({"v": 2})))]
+    );
+    let op = WriteOp::UpdateVectors(vec![VectorUpdate {
+        id: PointId::Num(2),
+        vector: vec![9.0],
+    }]);
+    let expected = Point {
+        vector: vec![9.0],
+        ..point(2, json!({"a": 2}))
+    };
     assert_eq!(resolve(&op, &map).unwrap(), vec![Change::Put(expected)]);
 }
 
@@ -131,8 +176,15 @@ fn upserts_keep_the_last_version_and_vectors_change_alone() {
 fn unreadable_paths_are_refused() {
     let map = state();
     for op in [
-        WriteOp::DeletePayload { selector: ids(&[1]), keys: vec!["a[".into()] },
-        WriteOp::SetPayload { selector: ids(&[1]), payload: Payload::new(), key: Some(String::new()) },
+        WriteOp::DeletePayload {
+            selector: ids(&[1]),
+            keys: vec!["a[".into()],
+        },
+        WriteOp::SetPayload {
+            selector: ids(&[1]),
+            payload: Payload::new(),
+            key: Some(String::new()),
+        },
     ] {
         assert!(resolve(&op, &map).is_err());
     }
@@ -142,13 +194,19 @@ fn unreadable_paths_are_refused() {
 fn pending_changes_hide_the_state_below_until_their_own_batch_is_applied() {
     let mut base = state();
     let mut overlay = Overlay::default();
-    let first = vec![Change::Put(point(1, json!({"a": 7}))), Change::Delete(PointId::Num(2))];
+    let first = vec![
+        Change::Put(point(1, json!({"a": 7}))),
+        Change::Delete(PointId::Num(2)),
+    ];
     let second = vec![Change::Put(point(1, json!({"a": 8})))];
     overlay.add(1, &first);
     overlay.add(2, &second);
     let check = |overlay: &Overlay, base: &Map| {
         let view = overlay.over(base);
-        assert_eq!(view.get(PointId::Num(1)).unwrap(), Some(point(1, json!({"a": 8}))));
+        assert_eq!(
+            view.get(PointId::Num(1)).unwrap(),
+            Some(point(1, json!({"a": 8})))
+        );
         assert_eq!(view.get(PointId::Num(2)).unwrap(), None);
         assert_eq!(view.matching(&where_a(8)).unwrap(), vec![PointId::Num(1)]);
         for hidden in [1, 2, 7] {
@@ -158,7 +216,11 @@ fn pending_changes_hide_the_state_below_until_their_own_batch_is_applied() {
     check(&overlay, &base);
     base.apply(&first);
     overlay.applied(1, &first);
-    assert_eq!(overlay.len(), 1, "the newer version of point 1 is still pending");
+    assert_eq!(
+        overlay.len(),
+        1,
+        "the newer version of point 1 is still pending"
+    );
     check(&overlay, &base);
     base.apply(&second);
     overlay.applied(2, &second);

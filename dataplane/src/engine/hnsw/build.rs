@@ -3,6 +3,10 @@
 //! All rows are known, so their levels are drawn first and rows go in by falling level: the entry point never changes and
 //! no lock guards it. Levels and order come from a hash of the row number: one thread gives the same graph every time, and
 //! rows that are stored in an order that means something (ids by date, clusters one after the other) do not go in by it.
+//!
+//! The dot product is no distance: built with it, the graph would lead to long vectors only. Rows get one more component,
+//! which brings all to the same length (Bachrach et al., 2014, doi:10.1145/2645710.2645741); queries have 0 there, so the
+//! order of results is that of the dot product.
 
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +15,9 @@ use brainy_coordination::manifest::HnswParams;
 use parking_lot::RwLock;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::engine::distance::dot;
 use crate::engine::topk::Near;
+use crate::model::Distance;
 
 use super::walk::{Links, Scratch, search_layer};
 use super::{Graph, Layer, Rows};
@@ -29,7 +35,10 @@ pub(crate) fn max_rows(params: HnswParams) -> usize {
 ///
 /// `rows` is not empty and not over [`max_rows`].
 pub(crate) fn build(rows: &Rows<'_>, params: HnswParams, threads: usize) -> Graph {
-    let levels: Vec<u8> = (0..rows.len() as u32).map(|row| level(row, params.m)).collect();
+    let space = Space::new(rows);
+    let levels: Vec<u8> = (0..rows.len() as u32)
+        .map(|row| level(row, params.m))
+        .collect();
     let mut order: Vec<u32> = (0..rows.len() as u32).collect();
     order.sort_by_cached_key(|row| (Reverse(levels[*row as usize]), hash(*row, 1)));
     let entry = order[0];
@@ -44,7 +53,7 @@ pub(crate) fn build(rows: &Rows<'_>, params: HnswParams, threads: usize) -> Grap
     let work = || {
         let mut scratch = Scratch::default();
         while let Some(row) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            growing.insert(rows, params, *row, (entry, top), &mut scratch);
+            growing.insert(&space, params, *row, (entry, top), &mut scratch);
         }
     };
     std::thread::scope(|scope| {
@@ -67,6 +76,38 @@ fn level(row: u32, m: u32) -> u8 {
     (level as usize).min(MAX_LEVEL) as u8
 }
 
+/// Distances between rows.
+struct Space<'v> {
+    rows: &'v Rows<'v>,
+    /// The additional component of each row; empty unless the measure is the dot product.
+    lift: Vec<f32>,
+}
+
+impl<'v> Space<'v> {
+    fn new(rows: &'v Rows<'v>) -> Self {
+        let mut lift = Vec::new();
+        if rows.measure == Distance::Dot {
+            let squares = (0..rows.len() as u32).map(|row| dot(rows.row(row), rows.row(row)));
+            let longest = squares.clone().fold(0.0, f32::max);
+            // Lengths beyond 32 bits: the graph of the plain dot product is all that can be had.
+            if longest.is_finite() {
+                lift = squares
+                    .map(|square| (longest - square).max(0.0).sqrt())
+                    .collect();
+            }
+        }
+        Self { rows, lift }
+    }
+
+    fn between(&self, a: u32, b: u32) -> f32 {
+        let distance = self.rows.to(self.rows.row(a), b);
+        match self.lift.as_slice() {
+            [] => distance,
+            lift => distance - lift[a as usize] * lift[b as usize],
+        }
+    }
+}
+
 /// Links of every row, by layer.
 struct Growing {
     nodes: Vec<RwLock<Vec<Vec<u32>>>>,
@@ -81,9 +122,16 @@ impl Links for Growing {
 }
 
 impl Growing {
-    fn insert(&self, rows: &Rows<'_>, params: HnswParams, row: u32, (entry, top): (u32, usize), scratch: &mut Scratch) {
+    fn insert(
+        &self,
+        space: &Space<'_>,
+        params: HnswParams,
+        row: u32,
+        (entry, top): (u32, usize),
+        scratch: &mut Scratch,
+    ) {
         let (m, ef) = (params.m as usize, params.ef_construct as usize);
-        let to = |other| rows.between(row, other);
+        let to = |other| space.between(row, other);
         let level = self.nodes[row as usize].read().len() - 1;
         let mut from = vec![Near {
             distance: to(entry),
@@ -92,13 +140,21 @@ impl Growing {
         for layer in (0..=top).rev() {
             let width = if layer > level { 1 } else { ef };
             // Another thread may have linked to this row already: it is no neighbour of itself.
-            let near = search_layer(self, layer, &to, &from, width, &mut |other| other != row, scratch);
+            let near = search_layer(
+                self,
+                layer,
+                &to,
+                &from,
+                width,
+                &mut |other| other != row,
+                scratch,
+            );
             if layer <= level {
-                let chosen = choose(rows, &near, m);
+                let chosen = choose(space, &near, m);
                 let most = if layer == 0 { 2 * m } else { m };
-                self.link(rows, layer, row, &chosen, most);
+                self.link(space, layer, row, &chosen, most);
                 for other in chosen {
-                    self.link(rows, layer, other, &[row], most);
+                    self.link(space, layer, other, &[row], most);
                 }
             }
             if !near.is_empty() {
@@ -108,7 +164,7 @@ impl Growing {
     }
 
     /// Adds links to a row; when it has too many, only the well-spread nearest stay.
-    fn link(&self, rows: &Rows<'_>, layer: usize, row: u32, to: &[u32], most: usize) {
+    fn link(&self, space: &Space<'_>, layer: usize, row: u32, to: &[u32], most: usize) {
         let mut node = self.nodes[row as usize].write();
         let links = &mut node[layer];
         for other in to {
@@ -120,12 +176,12 @@ impl Growing {
             let mut near: Vec<Near<u32>> = links
                 .iter()
                 .map(|other| Near {
-                    distance: rows.between(row, *other),
+                    distance: space.between(row, *other),
                     key: *other,
                 })
                 .collect();
             near.sort_unstable();
-            *links = choose(rows, &near, most);
+            *links = choose(space, &near, most);
         }
     }
 
@@ -154,7 +210,7 @@ impl Growing {
 
 /// Up to `most` of `near` (nearest first), leaving out what is nearer to one already chosen than to the row itself
 /// (algorithm 4): links lead in different directions, and clusters stay connected.
-fn choose(rows: &Rows<'_>, near: &[Near<u32>], most: usize) -> Vec<u32> {
+fn choose(space: &Space<'_>, near: &[Near<u32>], most: usize) -> Vec<u32> {
     let mut chosen: Vec<u32> = Vec::with_capacity(most);
     for candidate in near {
         if chosen.len() >= most {
@@ -162,7 +218,7 @@ fn choose(rows: &Rows<'_>, near: &[Near<u32>], most: usize) -> Vec<u32> {
         }
         let spread = chosen
             .iter()
-            .all(|other| rows.between(candidate.key, *other) >= candidate.distance);
+            .all(|other| space.between(candidate.key, *other) >= candidate.distance);
         if spread {
             chosen.push(candidate.key);
         }

@@ -30,13 +30,19 @@ impl Graph {
         let mut input = Input(words);
         let [stored_rows, entry, layers] = input.array()?;
         if stored_rows as usize != rows {
-            return Err(format!("its graph has {stored_rows} rows, the segment has {rows}"));
+            return Err(format!(
+                "its graph has {stored_rows} rows, the segment has {rows}"
+            ));
         }
         if entry >= stored_rows {
             return Err(format!("its entry point {entry} is no row"));
         }
         let layers = (0..layers)
-            .map(|i| input.layer(i == 0, stored_rows).map_err(|e| format!("layer {i}: {e}")))
+            .map(|i| {
+                input
+                    .layer(i == 0, stored_rows)
+                    .map_err(|e| format!("layer {i}: {e}"))
+            })
             .collect::<Result<Vec<_>, _>>()?;
         if layers.is_empty() || !input.0.is_empty() {
             return Err("its length does not fit its contents".into());
@@ -79,6 +85,10 @@ impl Input<'_> {
         if links.iter().any(|link| *link >= rows) {
             return Err("a link leads to no row".into());
         }
-        Ok(Layer { nodes, offsets, links })
+        Ok(Layer {
+            nodes,
+            offsets,
+            links,
+        })
     }
 }

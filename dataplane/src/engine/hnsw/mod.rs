@@ -39,10 +39,6 @@ impl<'v> Rows<'v> {
         self.data.len() / self.size
     }
 
-    fn between(&self, a: u32, b: u32) -> f32 {
-        distance(self.measure, self.row(a), self.row(b))
-    }
-
     pub(crate) fn to(&self, query: &[f32], row: u32) -> f32 {
         distance(self.measure, query, self.row(row))
     }

@@ -4,15 +4,24 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::*;
 
-const PARAMS: HnswParams = HnswParams { m: 8, ef_construct: 60 };
+const PARAMS: HnswParams = HnswParams {
+    m: 8,
+    ef_construct: 60,
+};
 
 fn random(seed: u64, rows: usize, size: usize) -> Vec<f32> {
     let mut rng = StdRng::seed_from_u64(seed);
-    (0..rows * size).map(|_| rng.random_range(-1.0f32..1.0)).collect()
+    (0..rows * size)
+        .map(|_| rng.random_range(-1.0f32..1.0))
+        .collect()
 }
 
 fn rows(data: &[f32], size: usize) -> Rows<'_> {
-    Rows { data, size, measure: Distance::Euclid }
+    Rows {
+        data,
+        size,
+        measure: Distance::Euclid,
+    }
 }
 
 fn reachable(graph: &Graph) -> usize {
@@ -75,6 +84,68 @@ fn a_filtered_search_finds_only_and_enough_matching_rows() {
     assert!(found.is_sorted());
     let none = graph.search(&rows, &data[..8], 20, &mut |_| false);
     assert!(none.is_empty());
+}
+
+#[test]
+fn walks_find_the_nearest_matching_rows_whatever_the_measure_and_selectivity() {
+    // Clusters of different lengths, so that the dot product prefers long vectors.
+    let (size, count) = (12, 4000);
+    let mut data = random(17, count, size);
+    for (row, v) in data.chunks_mut(size).enumerate() {
+        let (centre, length) = (row * 20 / count, 1.0 + (row % 7) as f32);
+        v.iter_mut().enumerate().for_each(|(i, c)| {
+            *c = length * (*c * 0.3 + ((centre * size + i) as f32).sin());
+        });
+    }
+    for measure in [
+        Distance::Cosine,
+        Distance::Dot,
+        Distance::Euclid,
+        Distance::Manhattan,
+    ] {
+        let mut data = data.clone();
+        if measure == Distance::Cosine {
+            data.chunks_mut(size)
+                .for_each(crate::engine::distance::normalise);
+        }
+        let rows = Rows {
+            data: &data,
+            size,
+            measure,
+        };
+        let graph = build(
+            &rows,
+            HnswParams {
+                m: 16,
+                ef_construct: 100,
+            },
+            2,
+        );
+        for every in [1, 2, 10, 100] {
+            let (mut hits, mut wanted) = (0, 0);
+            for query in (0..count as u32).step_by(97) {
+                let vector = rows.row(query);
+                let mut exact: Vec<Near<u32>> = (0..count as u32)
+                    .filter(|row| row % every == 0)
+                    .map(|key| Near {
+                        distance: rows.to(vector, key),
+                        key,
+                    })
+                    .collect();
+                exact.sort();
+                exact.truncate(10);
+                let found = graph.search(&rows, vector, 100, &mut |row| row % every == 0);
+                wanted += exact.len();
+                hits += exact.iter().filter(|n| found.contains(n)).count();
+            }
+            let recall = hits as f64 / wanted as f64;
+            println!("{measure:?}, one row in {every}: recall {recall:.3}");
+            assert!(
+                recall >= 0.95,
+                "{measure:?}, one row in {every}: recall {recall}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -32,7 +32,11 @@ impl PartitionState {
     /// # Errors
     /// [`EngineError::StaleSegments`] if the set is older than the installed one, [`EngineError::Invalid`] if a segment is of
     /// another shape. Then nothing changed.
-    pub fn install(&self, segments: Vec<Arc<Segment>>, applied: LogPosition) -> Result<(), EngineError> {
+    pub fn install(
+        &self,
+        segments: Vec<Arc<Segment>>,
+        applied: LogPosition,
+    ) -> Result<(), EngineError> {
         let _installing = self.installing.lock();
         let before = self.snapshot();
         if applied < before.layers.applied {
@@ -54,7 +58,8 @@ impl PartitionState {
             candidates[index].view.supersede(row, tick);
         }
         let keep = |memtable: &Arc<Memtable>| after(memtable, applied);
-        let active = keep(&now.layers.active).unwrap_or_else(|| Arc::new(Memtable::new(self.params.vector)));
+        let active =
+            keep(&now.layers.active).unwrap_or_else(|| Arc::new(Memtable::new(self.params.vector)));
         let layers = Layers {
             segments: candidates.into_iter().map(|c| c.view).collect(),
             applied,
@@ -73,15 +78,27 @@ impl PartitionState {
         Ok(())
     }
 
-    fn candidates(&self, segments: Vec<Arc<Segment>>, installed: &Layers) -> Result<Vec<Candidate>, EngineError> {
-        let known: HashMap<_, _> = installed.segments.iter().map(|view| (view.segment.id(), view)).collect();
+    fn candidates(
+        &self,
+        segments: Vec<Arc<Segment>>,
+        installed: &Layers,
+    ) -> Result<Vec<Candidate>, EngineError> {
+        let known: HashMap<_, _> = installed
+            .segments
+            .iter()
+            .map(|view| (view.segment.id(), view))
+            .collect();
         segments
             .into_iter()
             .map(|segment| {
                 if segment.vector_params() != self.params.vector {
                     return Err(EngineError::invalid(
                         format!("segment {}", segment.id()),
-                        format!("it holds {:?}, the collection {:?}", segment.vector_params(), self.params.vector),
+                        format!(
+                            "it holds {:?}, the collection {:?}",
+                            segment.vector_params(),
+                            self.params.vector
+                        ),
                     ));
                 }
                 Ok(match known.get(segment.id()) {
@@ -127,13 +144,19 @@ fn compare_segments(candidates: &[Candidate]) -> Vec<(usize, u32)> {
             let a_is_smaller = entries(a) <= entries(b);
             let (small, large) = if a_is_smaller { (a, b) } else { (b, a) };
             for (id, entry) in small.view.segment.entries() {
-                let Some(other) = large.view.segment.find(id) else { continue };
+                let Some(other) = large.view.segment.find(id) else {
+                    continue;
+                };
                 // Equal versions are copies of one row: the set's later segment keeps it.
                 let small_is_older = match entry.version().cmp(&other.version()) {
                     std::cmp::Ordering::Equal => a_is_smaller,
                     order => order.is_lt(),
                 };
-                let (loser, row) = if small_is_older { (small, entry) } else { (large, other) };
+                let (loser, row) = if small_is_older {
+                    (small, entry)
+                } else {
+                    (large, other)
+                };
                 if let Entry::Row(row, _) = row {
                     if loser.fresh {
                         loser.view.supersede(row, 0);
@@ -152,8 +175,16 @@ fn entries(candidate: &Candidate) -> usize {
 }
 
 /// Marks rows of fresh segments that memtables supersede; `done` counts the slots that were compared already.
-fn compare_memtables(candidates: &[Candidate], layers: &Layers, done: &mut HashMap<*const Memtable, usize>) {
-    let fresh: Vec<&SegmentView> = candidates.iter().filter(|c| c.fresh).map(|c| c.view.as_ref()).collect();
+fn compare_memtables(
+    candidates: &[Candidate],
+    layers: &Layers,
+    done: &mut HashMap<*const Memtable, usize>,
+) {
+    let fresh: Vec<&SegmentView> = candidates
+        .iter()
+        .filter(|c| c.fresh)
+        .map(|c| c.view.as_ref())
+        .collect();
     for memtable in layers.memtables() {
         let compared = done.entry(Arc::as_ptr(memtable)).or_insert(0);
         *compared = memtable.versions_from(*compared, |id, version| {

@@ -57,7 +57,9 @@ impl SegmentView {
 
     /// Whether the id has a row that is not superseded.
     pub(super) fn has_live(&self, id: PointId) -> bool {
-        self.segment.find_row(id).is_some_and(|row| self.is_live(row, NEVER - 1))
+        self.segment
+            .find_row(id)
+            .is_some_and(|row| self.is_live(row, NEVER - 1))
     }
 
     /// Rows not superseded.
@@ -97,7 +99,10 @@ impl Layers {
         if self.frozen.iter().rev().any(|m| m.supersede(id, tick)) {
             return;
         }
-        let _ = self.segments.iter().any(|s| s.supersede_older(id, version, tick));
+        let _ = self
+            .segments
+            .iter()
+            .any(|s| s.supersede_older(id, version, tick));
     }
 }
 

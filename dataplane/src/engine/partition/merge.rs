@@ -32,15 +32,27 @@ impl PartitionState {
         dir: &Path,
         threads: usize,
     ) -> Result<Option<SegmentMeta>, EngineError> {
-        let (merged, others): (Vec<_>, Vec<_>) =
-            self.segments().into_iter().partition(|segment| inputs.contains(segment.id()));
-        if let Some(missing) = inputs.iter().find(|id| !merged.iter().any(|s| s.id() == *id)) {
-            return Err(EngineError::invalid(format!("segment {missing}"), "it is not installed"));
+        let (merged, others): (Vec<_>, Vec<_>) = self
+            .segments()
+            .into_iter()
+            .partition(|segment| inputs.contains(segment.id()));
+        if let Some(missing) = inputs
+            .iter()
+            .find(|id| !merged.iter().any(|s| s.id() == *id))
+        {
+            return Err(EngineError::invalid(
+                format!("segment {missing}"),
+                "it is not installed",
+            ));
         }
         let mut builder = SegmentBuilder::create(id, self.params, dir)?;
         let mut newest = Newest::new(&merged);
         while let Some((id, source, entry)) = newest.next() {
-            let elsewhere = others.iter().filter_map(|other| other.find(id)).map(|e| e.version()).max();
+            let elsewhere = others
+                .iter()
+                .filter_map(|other| other.find(id))
+                .map(|e| e.version())
+                .max();
             match entry {
                 Entry::Row(row, version) if elsewhere.is_none_or(|other| other < version) => {
                     let segment = &merged[source];

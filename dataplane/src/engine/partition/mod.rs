@@ -107,7 +107,12 @@ impl PartitionState {
     /// The installed segments.
     #[must_use]
     pub fn segments(&self) -> Vec<Arc<Segment>> {
-        self.snapshot().layers.segments.iter().map(|view| Arc::clone(&view.segment)).collect()
+        self.snapshot()
+            .layers
+            .segments
+            .iter()
+            .map(|view| Arc::clone(&view.segment))
+            .collect()
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -157,7 +162,9 @@ impl PartitionState {
 
     /// Payload and vector as they are stored; none for a deletion.
     fn prepare(&self, change: &Change) -> Result<Option<(Vec<u8>, Vec<f32>)>, EngineError> {
-        let Change::Put(point) = change else { return Ok(None) };
+        let Change::Put(point) = change else {
+            return Ok(None);
+        };
         check_vector(&point.vector, self.params.vector.size as usize)?;
         let mut vector = point.vector.clone();
         if self.params.vector.distance == Distance::Cosine {
@@ -177,7 +184,9 @@ impl PartitionState {
     /// is empty. Frozen layers are built and installed in the order in which they were frozen.
     pub fn freeze(&self) -> Option<Frozen> {
         let _writer = self.writer.lock();
-        let Snapshot { layers, position, .. } = self.snapshot();
+        let Snapshot {
+            layers, position, ..
+        } = self.snapshot();
         if layers.active.is_empty() {
             return None;
         }
@@ -206,12 +215,22 @@ impl PartitionState {
         let rows: usize = layers.segments.iter().map(|s| s.segment.rows()).sum();
         Stats {
             points: live_rows + layers.memtables().map(|m| m.live()).sum::<usize>(),
-            indexed: layers.segments.iter().filter(|s| s.segment.has_graph()).map(|s| s.live()).sum(),
+            indexed: layers
+                .segments
+                .iter()
+                .filter(|s| s.segment.has_graph())
+                .map(|s| s.live())
+                .sum(),
             segments: layers.segments.len(),
             hidden_rows: rows - live_rows,
             unflushed_bytes,
             active_bytes,
-            memory_bytes: unflushed_bytes + layers.segments.iter().map(|s| s.memory_bytes()).sum::<usize>(),
+            memory_bytes: unflushed_bytes
+                + layers
+                    .segments
+                    .iter()
+                    .map(|s| s.memory_bytes())
+                    .sum::<usize>(),
         }
     }
 }
@@ -233,7 +252,12 @@ impl Frozen {
     ///
     /// # Errors
     /// Those of [`SegmentBuilder`].
-    pub fn build(&self, id: SegmentId, dir: &Path, threads: usize) -> Result<SegmentMeta, EngineError> {
+    pub fn build(
+        &self,
+        id: SegmentId,
+        dir: &Path,
+        threads: usize,
+    ) -> Result<SegmentMeta, EngineError> {
         let mut builder = SegmentBuilder::create(id, self.params, dir)?;
         self.memtable.latest(|id, version, change| match change {
             Latest::Put(payload, vector) => builder.push(id, version, payload, vector),

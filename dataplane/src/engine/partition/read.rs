@@ -16,8 +16,8 @@ use crate::engine::resolve::PointView;
 use crate::engine::segment::Query;
 use crate::engine::topk::{Near, TopK};
 use crate::model::{
-    CountRequest, Distance, Filter, Payload, Point, PointId, Record, RetrieveRequest, ScoredPoint, ScrollPage,
-    ScrollRequest, SearchRequest,
+    CountRequest, Distance, Filter, Payload, Point, PointId, Record, RetrieveRequest, ScoredPoint,
+    ScrollPage, ScrollRequest, SearchRequest,
 };
 
 use super::PartitionState;
@@ -42,7 +42,12 @@ impl Found {
 
 impl Snapshot {
     /// The live version of a point, of which `selection` and `with_vector` are read.
-    fn find(&self, id: PointId, selection: &Selection, with_vector: bool) -> Result<Option<Found>, EngineError> {
+    fn find(
+        &self,
+        id: PointId,
+        selection: &Selection,
+        with_vector: bool,
+    ) -> Result<Option<Found>, EngineError> {
         let cut = |bytes: &[u8]| match selection.wants_any() {
             true => Ok::<_, EngineError>(selection.apply(payload::decode(bytes)?)),
             false => Ok(None),
@@ -58,7 +63,10 @@ impl Snapshot {
         }
         for view in &self.layers.segments {
             let segment = &view.segment;
-            if let Some(row) = segment.find_row(id).filter(|row| view.is_live(*row, self.tick)) {
+            if let Some(row) = segment
+                .find_row(id)
+                .filter(|row| view.is_live(*row, self.tick))
+            {
                 return Ok(Some(Found {
                     version: segment.version(row),
                     payload: cut(segment.payload(row))?,
@@ -70,7 +78,11 @@ impl Snapshot {
     }
 
     /// Ids of live, matching points from `from` on, ascending.
-    fn ids_from<'s>(&'s self, from: Option<PointId>, filter: Option<&'s CompiledFilter>) -> Result<Ids<'s>, EngineError> {
+    fn ids_from<'s>(
+        &'s self,
+        from: Option<PointId>,
+        filter: Option<&'s CompiledFilter>,
+    ) -> Result<Ids<'s>, EngineError> {
         let start = from.map_or(Bound::Unbounded, Bound::Included);
         let memtables = self.layers.memtables().map(|memtable| Cursor::Memtable {
             memtable,
@@ -127,7 +139,11 @@ impl Ids<'_> {
     fn advance(&mut self, cursor: usize) -> Result<(), EngineError> {
         let (tick, filter) = (self.tick, self.filter);
         let id = match &mut self.cursors[cursor] {
-            Cursor::Memtable { memtable, page, next } => loop {
+            Cursor::Memtable {
+                memtable,
+                page,
+                next,
+            } => loop {
                 if let Some(id) = page.pop_front() {
                     break Some(id);
                 }
@@ -154,7 +170,12 @@ impl Ids<'_> {
     }
 }
 
-fn is_match(view: &SegmentView, row: u32, tick: u64, filter: Option<&CompiledFilter>) -> Result<bool, EngineError> {
+fn is_match(
+    view: &SegmentView,
+    row: u32,
+    tick: u64,
+    filter: Option<&CompiledFilter>,
+) -> Result<bool, EngineError> {
     if !view.is_live(row, tick) {
         return Ok(false);
     }

@@ -71,7 +71,12 @@ impl SegmentBuilder {
             if params.vector.distance == Distance::Cosine {
                 normalise(&mut point.vector);
             }
-            builder.push(point.id, version, &payload::encode(&point.payload)?, &point.vector)?;
+            builder.push(
+                point.id,
+                version,
+                &payload::encode(&point.payload)?,
+                &point.vector,
+            )?;
         }
         for (id, version) in tombstones {
             builder.push_tombstone(id, version)?;
@@ -92,7 +97,10 @@ impl SegmentBuilder {
     ) -> Result<(), EngineError> {
         check_vector(vector, self.params.vector.size as usize)?;
         if self.table.ids.last().is_some_and(|last| *last >= id) {
-            return Err(EngineError::invalid(format!("row {id}"), "rows come in ascending order, each id once"));
+            return Err(EngineError::invalid(
+                format!("row {id}"),
+                "rows come in ascending order, each id once",
+            ));
         }
         if self.table.ids.len() >= hnsw::max_rows(self.params.hnsw) {
             return Err(EngineError::invalid(
@@ -120,7 +128,12 @@ impl SegmentBuilder {
     /// # Errors
     /// An id that is not above the one before.
     pub fn push_tombstone(&mut self, id: PointId, version: LogPosition) -> Result<(), EngineError> {
-        if self.table.tombstones.last().is_some_and(|last| last.0 >= id) {
+        if self
+            .table
+            .tombstones
+            .last()
+            .is_some_and(|last| last.0 >= id)
+        {
             return Err(EngineError::invalid(
                 format!("tombstone {id}"),
                 "tombstones come in ascending order, each id once",
@@ -161,7 +174,11 @@ impl SegmentBuilder {
         for piece in table.encode(shape) {
             rows_file.write(&piece)?;
         }
-        let mut files = vec![rows_file.finish()?, payload_file.finish()?, vector_file.finish()?];
+        let mut files = vec![
+            rows_file.finish()?,
+            payload_file.finish()?,
+            vector_file.finish()?,
+        ];
         if table.ids.len() >= GRAPH_ROWS {
             let rows = Rows {
                 data: &vectors,

@@ -73,7 +73,10 @@ impl FileWriter {
             .map_err(|e| EngineError::io("cannot write", &self.path, &e))
     }
 
-    pub(super) fn write_u32s(&mut self, words: impl Iterator<Item = u32>) -> Result<(), EngineError> {
+    pub(super) fn write_u32s(
+        &mut self,
+        words: impl Iterator<Item = u32>,
+    ) -> Result<(), EngineError> {
         let mut block = Vec::with_capacity(1 << 14);
         for word in words {
             block.extend_from_slice(&word.to_le_bytes());
@@ -116,9 +119,16 @@ impl<'m> Stored<'m> {
     }
 
     /// Finds a file that every segment has.
-    pub(super) fn require(dir: &Path, segment: &'m SegmentMeta, kind: &Kind) -> Result<Self, EngineError> {
+    pub(super) fn require(
+        dir: &Path,
+        segment: &'m SegmentMeta,
+        kind: &Kind,
+    ) -> Result<Self, EngineError> {
         Self::find(dir, segment, kind).ok_or_else(|| {
-            EngineError::damaged(dir.join(kind.name), "the partition manifest does not list it for its segment")
+            EngineError::damaged(
+                dir.join(kind.name),
+                "the partition manifest does not list it for its segment",
+            )
         })
     }
 
@@ -130,7 +140,10 @@ impl<'m> Stored<'m> {
     /// is returned.
     ///
     /// `each` sees bytes before the checksum was compared: it must take any, and its result must be dropped on errors.
-    pub(super) fn stream<const N: usize>(&self, mut each: impl FnMut(&[[u8; N]])) -> Result<Vec<u8>, EngineError> {
+    pub(super) fn stream<const N: usize>(
+        &self,
+        mut each: impl FnMut(&[[u8; N]]),
+    ) -> Result<Vec<u8>, EngineError> {
         let cannot_read = |e: std::io::Error| match e.kind() {
             ErrorKind::NotFound => self.damaged("it is missing"),
             _ => EngineError::io("cannot read", &self.path, &e),
@@ -138,7 +151,10 @@ impl<'m> Stored<'m> {
         let mut file = File::open(&self.path).map_err(cannot_read)?;
         let size = file.metadata().map_err(cannot_read)?.len();
         if size != self.meta.bytes {
-            return Err(self.damaged(format!("it has {size} bytes, {} were written", self.meta.bytes)));
+            return Err(self.damaged(format!(
+                "it has {size} bytes, {} were written",
+                self.meta.bytes
+            )));
         }
         if size < HEADER as u64 {
             return Err(self.damaged("it is shorter than a header"));
@@ -163,7 +179,9 @@ impl<'m> Stored<'m> {
         }
         if crc32c != self.meta.crc32c {
             let expected = self.meta.crc32c;
-            return Err(self.damaged(format!("its checksum is {crc32c:08x}, {expected:08x} was written")));
+            return Err(self.damaged(format!(
+                "its checksum is {crc32c:08x}, {expected:08x} was written"
+            )));
         }
         self.check_header(header)?;
         block.truncate(kept);
@@ -178,9 +196,13 @@ impl<'m> Stored<'m> {
     }
 
     /// Reads contents that are 32-bit numbers, verified.
-    pub(super) fn read_words<T>(&self, convert: impl Fn([u8; 4]) -> T) -> Result<Vec<T>, EngineError> {
+    pub(super) fn read_words<T>(
+        &self,
+        convert: impl Fn([u8; 4]) -> T,
+    ) -> Result<Vec<T>, EngineError> {
         let mut words = Vec::with_capacity(usize::try_from(self.meta.bytes).unwrap_or(0) / 4);
-        let rest = self.stream(|blocks: &[[u8; 4]]| words.extend(blocks.iter().map(|b| convert(*b))))?;
+        let rest =
+            self.stream(|blocks: &[[u8; 4]]| words.extend(blocks.iter().map(|b| convert(*b))))?;
         if !rest.is_empty() {
             return Err(self.damaged("it ends within a number"));
         }

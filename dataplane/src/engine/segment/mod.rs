@@ -69,9 +69,12 @@ impl Segment {
     /// [`EngineError::Damaged`], [`EngineError::UnknownFormat`] or [`EngineError::Io`], naming the file.
     pub fn open(dir: &Path, meta: &SegmentMeta, options: OpenOptions) -> Result<Self, EngineError> {
         let rows_file = Stored::require(dir, meta, &ROWS)?;
-        let (table, shape) = RowTable::decode(&rows_file.read()?).map_err(|e| rows_file.damaged(e))?;
+        let (table, shape) =
+            RowTable::decode(&rows_file.read()?).map_err(|e| rows_file.damaged(e))?;
         let (rows, tombstones) = (table.ids.len(), table.tombstones.len());
-        if (rows as u64, tombstones as u64) != (meta.rows, meta.tombstones) || u32::try_from(rows).is_err() {
+        if (rows as u64, tombstones as u64) != (meta.rows, meta.tombstones)
+            || u32::try_from(rows).is_err()
+        {
             return Err(rows_file.damaged(format!(
                 "it has {rows} rows and {tombstones} tombstones, the partition manifest says {} and {}",
                 meta.rows, meta.tombstones
@@ -163,7 +166,11 @@ impl Segment {
 
     pub(crate) fn payload(&self, row: u32) -> &[u8] {
         let row = row as usize;
-        let start = if row == 0 { 0 } else { self.table.ends[row - 1] as usize };
+        let start = if row == 0 {
+            0
+        } else {
+            self.table.ends[row - 1] as usize
+        };
         &self.payloads[start..self.table.ends[row] as usize]
     }
 
@@ -183,7 +190,9 @@ impl Segment {
 
     /// What is known of an id: its newest version, if it has both a row and a tombstone.
     pub(crate) fn find(&self, id: PointId) -> Option<Entry> {
-        let row = self.find_row(id).map(|row| Entry::Row(row, self.version(row)));
+        let row = self
+            .find_row(id)
+            .map(|row| Entry::Row(row, self.version(row)));
         let tombstone = self
             .table
             .tombstones
@@ -206,7 +215,9 @@ impl Segment {
                 let row = rows.next()?;
                 Some((self.row_id(row), Entry::Row(row, self.version(row))))
             } else {
-                tombstones.next().map(|(id, version)| (*id, Entry::Tombstone(*version)))
+                tombstones
+                    .next()
+                    .map(|(id, version)| (*id, Entry::Tombstone(*version)))
             }
         })
     }

@@ -43,9 +43,14 @@ fn measure_code(measure: Distance) -> u32 {
 }
 
 fn measure_of(code: u32) -> Option<Distance> {
-    [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan]
-        .into_iter()
-        .find(|m| measure_code(*m) == code)
+    [
+        Distance::Cosine,
+        Distance::Dot,
+        Distance::Euclid,
+        Distance::Manhattan,
+    ]
+    .into_iter()
+    .find(|m| measure_code(*m) == code)
 }
 
 fn put_id(id: PointId, out: &mut Vec<u8>) {
@@ -75,13 +80,18 @@ impl RowTable {
         head.extend_from_slice(&measure_code(shape.measure).to_le_bytes());
         head.extend_from_slice(&(self.ids.len() as u64).to_le_bytes());
         head.extend_from_slice(&(self.tombstones.len() as u64).to_le_bytes());
-        let rows = self.ids.iter().zip(&self.versions).zip(&self.ends).map(|((id, version), end)| {
-            let mut row = Vec::with_capacity(41);
-            put_id(*id, &mut row);
-            put_version(*version, &mut row);
-            row.extend_from_slice(&end.to_le_bytes());
-            row
-        });
+        let rows =
+            self.ids
+                .iter()
+                .zip(&self.versions)
+                .zip(&self.ends)
+                .map(|((id, version), end)| {
+                    let mut row = Vec::with_capacity(41);
+                    put_id(*id, &mut row);
+                    put_version(*version, &mut row);
+                    row.extend_from_slice(&end.to_le_bytes());
+                    row
+                });
         let tombstones = self.tombstones.iter().map(|(id, version)| {
             let mut row = Vec::with_capacity(33);
             put_id(*id, &mut row);
@@ -103,7 +113,9 @@ impl RowTable {
         let (rows, tombstones) = (input.u64()?, input.u64()?);
         let expected = u128::from(rows) * 41 + u128::from(tombstones) * 33;
         if input.0.len() as u128 != expected {
-            return Err(format!("its length does not fit {rows} rows and {tombstones} tombstones"));
+            return Err(format!(
+                "its length does not fit {rows} rows and {tombstones} tombstones"
+            ));
         }
         let mut table = Self::default();
         for _ in 0..rows {
@@ -114,7 +126,8 @@ impl RowTable {
         for _ in 0..tombstones {
             table.tombstones.push((input.id()?, input.version()?));
         }
-        if !table.ids.is_sorted_by(|a, b| a < b) || !table.tombstones.is_sorted_by(|a, b| a.0 < b.0) {
+        if !table.ids.is_sorted_by(|a, b| a < b) || !table.tombstones.is_sorted_by(|a, b| a.0 < b.0)
+        {
             return Err("its ids are not ascending".into());
         }
         if !table.ends.is_sorted() {

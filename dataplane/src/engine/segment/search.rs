@@ -66,7 +66,12 @@ impl Segment {
     }
 
     /// Compares with every live row that matches.
-    fn scan(&self, query: &Query<'_>, limit: usize, live: &dyn Fn(u32) -> bool) -> Result<Vec<Near<u32>>, EngineError> {
+    fn scan(
+        &self,
+        query: &Query<'_>,
+        limit: usize,
+        live: &dyn Fn(u32) -> bool,
+    ) -> Result<Vec<Near<u32>>, EngineError> {
         let rows = self.vector_rows();
         let mut top = TopK::new(limit);
         for row in (0..self.rows() as u32).filter(|row| live(*row)) {
@@ -85,7 +90,12 @@ impl Segment {
         Ok(top.into_sorted())
     }
 
-    fn walk_is_cheaper(&self, query: &Query<'_>, ef: usize, live: &dyn Fn(u32) -> bool) -> Result<bool, EngineError> {
+    fn walk_is_cheaper(
+        &self,
+        query: &Query<'_>,
+        ef: usize,
+        live: &dyn Fn(u32) -> bool,
+    ) -> Result<bool, EngineError> {
         let rows = self.rows();
         let sample = rows.min(SAMPLE);
         let mut hits = 0;
@@ -116,10 +126,22 @@ mod tests {
     #[test]
     fn selective_filters_scan_and_loose_ones_walk() {
         assert!(is_walk_cheaper(1_000_000, 128, 512, 512));
-        assert!(is_walk_cheaper(1_000_000, 128, 5, 512), "1% of a million rows is worth a walk");
-        assert!(!is_walk_cheaper(10_000, 128, 5, 512), "100 of 10,000 rows are not");
-        assert!(!is_walk_cheaper(1_000_000, 128, 0, 512), "nothing in the sample matches");
-        assert!(!is_walk_cheaper(600, 128, 512, 512), "as wide as the segment");
+        assert!(
+            is_walk_cheaper(1_000_000, 128, 5, 512),
+            "1% of a million rows is worth a walk"
+        );
+        assert!(
+            !is_walk_cheaper(10_000, 128, 5, 512),
+            "100 of 10,000 rows are not"
+        );
+        assert!(
+            !is_walk_cheaper(1_000_000, 128, 0, 512),
+            "nothing in the sample matches"
+        );
+        assert!(
+            !is_walk_cheaper(600, 128, 512, 512),
+            "as wide as the segment"
+        );
         assert!(!is_walk_cheaper(usize::MAX, usize::MAX, 1, 1));
     }
 }
