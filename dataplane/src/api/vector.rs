@@ -27,12 +27,8 @@ pub fn prepare(
     }
     let cosine = params.distance == Distance::Cosine;
     let limit = if cosine { f32::MAX } else { MAX_COMPONENT };
-    // One pass without branches in the usual case; the search for the culprit happens only when there is one.
-    if !vector.iter().all(|x| x.abs() <= limit) {
-        let index = vector
-            .iter()
-            .position(|x| !(x.abs() <= limit))
-            .unwrap_or_default();
+    let fits = |x: &f32| x.abs() <= limit;
+    if let Some(index) = vector.iter().position(|x| !fits(x)) {
         return bad(format!(
             "component {index} is out of range, from -{limit:e} to {limit:e}"
         ));

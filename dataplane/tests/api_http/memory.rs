@@ -1,4 +1,5 @@
-//! A small service for tests of the HTTP layer: really stores points, in memory, in one partition per collection.
+//! A small service for tests of the HTTP layer: really stores points, in memory, in one partition per
+//! collection. Filters and payload paths are the engine's.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -6,6 +7,9 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use brainy_coordination::manifest::{Collection, CollectionSpec, HnswParams};
 use brainy_coordination::types::{CollectionUid, LogPosition, Nonce, PartitionId};
+use brainy_dataplane::engine::filter::CompiledFilter;
+use brainy_dataplane::engine::path::{self, Path};
+use brainy_dataplane::engine::payload::Selection;
 use brainy_dataplane::error::ServiceError;
 use brainy_dataplane::model::*;
 use brainy_dataplane::service::{CollectionInfo, CreateCollection, DataService, Limits};
@@ -105,66 +109,17 @@ impl Memory {
     }
 }
 
-fn scalar_is(value: &Value, scalar: &Scalar) -> bool {
-    match scalar {
-        Scalar::Bool(b) => value.as_bool() == Some(*b),
-        Scalar::Int(n) => value.as_i64() == Some(*n),
-        Scalar::Text(t) => value.as_str() == Some(t),
-    }
-}
-
-fn in_range(x: f64, r: &Range) -> bool {
-    r.gt.is_none_or(|b| x > b)
-        && r.gte.is_none_or(|b| x >= b)
-        && r.lt.is_none_or(|b| x < b)
-        && r.lte.is_none_or(|b| x <= b)
-}
-
-fn holds(condition: &Condition, point: &Point) -> bool {
-    match condition {
-        Condition::HasId(ids) => ids.contains(&point.id),
-        Condition::IsEmpty(key) => point
-            .payload
-            .get(key)
-            .is_none_or(|v| v.is_null() || v.as_array().is_some_and(Vec::is_empty)),
-        Condition::IsNull(key) => point.payload.get(key).is_some_and(Value::is_null),
-        Condition::Filter(filter) => matches(filter, point),
-        Condition::Field(FieldCondition { key, test }) => {
-            let Some(value) = point.payload.get(key) else {
-                return false;
-            };
-            match test {
-                MatchValue::Value(s) => scalar_is(value, s),
-                MatchValue::Any(list) => list.iter().any(|s| scalar_is(value, s)),
-                MatchValue::Except(list) => !list.iter().any(|s| scalar_is(value, s)),
-                MatchValue::Range(r) => value.as_f64().is_some_and(|x| in_range(x, r)),
-                MatchValue::ValuesCount(r) => {
-                    in_range(value.as_array().map_or(1, Vec::len) as f64, r)
-                }
-            }
-        }
-    }
-}
-
 fn matches(filter: &Filter, point: &Point) -> bool {
-    filter.must.iter().all(|c| holds(c, point))
-        && (filter.should.is_empty() || filter.should.iter().any(|c| holds(c, point)))
-        && !filter.must_not.iter().any(|c| holds(c, point))
+    let filter = CompiledFilter::new(filter).unwrap();
+    filter.matches(point.id, &point.payload)
 }
 
 fn record(point: &Point, payload: &PayloadSelector, vector: bool) -> Record {
-    let keep = |f: &dyn Fn(&String) -> bool| {
-        let kept = point.payload.iter().filter(|(k, _)| f(k));
-        Some(kept.map(|(k, v)| (k.clone(), v.clone())).collect())
-    };
     Record {
         id: point.id,
-        payload: match payload {
-            PayloadSelector::None => None,
-            PayloadSelector::All => Some(point.payload.clone()),
-            PayloadSelector::Include(paths) => keep(&|k| paths.contains(k)),
-            PayloadSelector::Exclude(paths) => keep(&|k| !paths.contains(k)),
-        },
+        payload: Selection::new(payload)
+            .unwrap()
+            .apply(point.payload.clone()),
         vector: vector.then(|| point.vector.clone()),
     }
 }
@@ -215,18 +170,17 @@ impl Stored {
                 payload,
                 key,
             } => self.each(&selector, |p| match &key {
-                None => p.payload.extend(payload.clone()),
-                Some(key) => {
-                    p.payload
-                        .insert(key.clone(), Value::Object(payload.clone()));
-                }
+                None => path::merge(&mut p.payload, &payload),
+                Some(key) => Path::parse(key).unwrap().merge(&mut p.payload, &payload),
             }),
             WriteOp::OverwritePayload { selector, payload } => {
                 self.each(&selector, |p| p.payload = payload.clone());
             }
-            WriteOp::DeletePayload { selector, keys } => {
-                self.each(&selector, |p| p.payload.retain(|k, _| !keys.contains(k)));
-            }
+            WriteOp::DeletePayload { selector, keys } => self.each(&selector, |p| {
+                for key in &keys {
+                    Path::parse(key).unwrap().remove(&mut p.payload);
+                }
+            }),
             WriteOp::ClearPayload(selector) => self.each(&selector, |p| p.payload.clear()),
             WriteOp::UpdateVectors(updates) => {
                 for update in updates {
