@@ -1,7 +1,7 @@
 //! The HTTP API: Qdrant's public REST API, so that existing clients work unchanged, and Brainy's operations.
 //!
 //! The API parses, authenticates, validates and maps errors; a [`DataService`] routes, reads and writes. What a request goes
-//! through: [`observe`](guard::observe) (clock, panics, error bodies, metrics), [`guard`](guard::guard) (key, query parameters
+//! through: `guard::observe` (clock, panics, error bodies, metrics), `guard::guard` (key, query parameters
 //! and headers, time-out), a handler (typed body, checks against schema and [`Limits`](crate::service::Limits)), the service.
 //!
 //! # Rules

@@ -1,6 +1,11 @@
 //! The HTTP API over a service that keeps points in memory: shapes, errors, access, limits, and that what is not supported is
 //! named.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise, like tests"
+)]
+
 mod access;
 mod batches;
 mod collections;
