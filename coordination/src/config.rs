@@ -36,10 +36,10 @@ const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Consistency {
-    /// Sees every write acknowledged before the read began.
+    /// Sees every write acknowledged before the read began: what programs written for one process expect.
+    #[default]
     Strong,
     /// Sees every write older than the staleness bound.
-    #[default]
     Bounded,
     /// Sees what is cached.
     Eventual,

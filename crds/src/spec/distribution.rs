@@ -215,7 +215,7 @@ impl CoordinationSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsistencySpec {
-    /// Level of a read that names none. Default: bounded. `sharedConfig.defaultConsistency`, where set, takes precedence and
+    /// Level of a read that names none. Default: strong, so that a program reads what it wrote. `sharedConfig.defaultConsistency`, where set, takes precedence and
     /// changes it without a restart.
     #[serde(default)]
     pub default: ConsistencyLevel,
@@ -233,9 +233,9 @@ pub enum ConsistencyLevel {
     /// Answers from what is cached.
     Eventual,
     /// Answers from a state refreshed within boundedStalenessMs.
-    #[default]
     Bounded,
-    /// Sees every write that was acknowledged before the read began; costs a request to S3.
+    /// Sees every write that was acknowledged before the read began; costs a request to S3 for each partition.
+    #[default]
     Strong,
 }
 
