@@ -1,5 +1,7 @@
 //! Segment files that are not what was written: an error that names the file, never a panic, never wrong data.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::fs;
 use std::path::Path;
 

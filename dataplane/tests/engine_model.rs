@@ -1,5 +1,7 @@
 //! The engine against a plain map: any sequence of writes, freezes, flushes, merges, reader-style installs and restarts
+
 //! leaves the same points, counts, pages and exact search results as the map has.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,7 +55,7 @@ enum Step {
 }
 
 fn id(n: u64) -> PointId {
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         PointId::Uuid(Uuid::from_u128(u128::from(n) << 64))
     } else {
         PointId::Num(n)

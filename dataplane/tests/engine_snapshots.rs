@@ -1,5 +1,7 @@
 //! Reads during writes, flushes and merges see one state: never a point twice, never a point missing that was always there.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

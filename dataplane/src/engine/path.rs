@@ -181,10 +181,8 @@ fn remove_at(value: &mut Value, steps: &[Step]) {
             map.shift_remove(key);
         }
         ([Step::Each], Value::Array(items)) => items.clear(),
-        ([Step::Index(i)], Value::Array(items)) => {
-            if *i < items.len() {
-                items.remove(*i);
-            }
+        ([Step::Index(i)], Value::Array(items)) if *i < items.len() => {
+            items.remove(*i);
         }
         ([Step::Key(key), rest @ ..], Value::Object(map)) => {
             if let Some(v) = map.get_mut(key) {

@@ -65,6 +65,12 @@ pub struct Stats {
     pub memory_bytes: usize,
 }
 
+/// A point as memtables store it.
+struct Prepared {
+    payload: Vec<u8>,
+    vector: Vec<f32>,
+}
+
 impl PartitionState {
     /// An empty partition.
     #[must_use]
@@ -142,7 +148,7 @@ impl PartitionState {
         for (change, prepared) in changes.iter().zip(prepared) {
             let id = change.id();
             match prepared {
-                Some((payload, vector)) => {
+                Some(Prepared { payload, vector }) => {
                     layers.supersede(id, position, tick);
                     layers.active.put(id, position, tick, payload, &vector);
                 }
@@ -161,7 +167,7 @@ impl PartitionState {
     }
 
     /// Payload and vector as they are stored; none for a deletion.
-    fn prepare(&self, change: &Change) -> Result<Option<(Vec<u8>, Vec<f32>)>, EngineError> {
+    fn prepare(&self, change: &Change) -> Result<Option<Prepared>, EngineError> {
         let Change::Put(point) = change else {
             return Ok(None);
         };
@@ -170,7 +176,10 @@ impl PartitionState {
         if self.params.vector.distance == Distance::Cosine {
             normalise(&mut vector);
         }
-        Ok(Some((payload::encode(&point.payload)?, vector)))
+        Ok(Some(Prepared {
+            payload: payload::encode(&point.payload)?,
+            vector,
+        }))
     }
 
     /// Moves on past log entries that carry no data (fences).
