@@ -179,31 +179,32 @@ impl Log<'_> {
         manifest
     }
 
-    /// The log from its beginning, up to the fence in every epoch. Damaged slots are left out.
+    /// The log from its beginning, up to the fence in every epoch. Damaged slots are left out; what lies beyond a damaged
+    /// fence counts as damaged too, because who accepted the loss of the fence may have read on.
     fn walk(&mut self) -> Vec<(LogPosition, Vec<Entry>)> {
         let mut entries = Vec::new();
         let mut position = PartitionManifest::default().applied;
         loop {
             let at = position.next();
+            let damaged = self.damaged.contains(&at);
             position = match self.slots.get(&at) {
-                _ if self.damaged.contains(&at) => at,
+                Some((_, LogObject::Data(_))) if damaged => at,
                 Some((_, LogObject::Data(group))) => {
                     entries.push((at, group.clone()));
                     at
                 }
-                Some((_, LogObject::Fence { .. })) => at.next_epoch(),
-                None => {
-                    // A damaged fence: the epoch ended if a later one began.
-                    let later = self.slots.range(at.next_epoch()..).next().is_some();
-                    let lost = self.damaged.iter().any(|d| d.epoch == at.epoch);
-                    if !later {
-                        return entries;
-                    }
-                    if !lost {
-                        self.complain(format!("the log goes on beyond {at}, which is absent"));
-                        return entries;
+                Some((_, LogObject::Fence { .. })) => {
+                    if damaged {
+                        let beyond = self.slots.range(at..at.next_epoch());
+                        self.damaged.extend(beyond.map(|(at, _)| *at));
                     }
                     at.next_epoch()
+                }
+                None => {
+                    if self.slots.range(at.next_epoch()..).next().is_some() {
+                        self.complain(format!("the log goes on beyond {at}, which is absent"));
+                    }
+                    return entries;
                 }
             };
         }
