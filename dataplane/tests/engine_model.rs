@@ -1,6 +1,6 @@
 //! The engine against a plain map: any sequence of writes, freezes, flushes, merges, reader-style installs and restarts
-
 //! leaves the same points, counts, pages and exact search results as the map has.
+
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::collections::BTreeMap;
