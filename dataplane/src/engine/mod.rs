@@ -14,7 +14,7 @@
 //! |---|---|
 //! | [`distance`] | comparing vectors |
 //! | [`change`] | the physical log entry |
-//! | [`resolve`] | from what a user asked for to changes |
+//! | [`mod@resolve`] | from what a user asked for to changes |
 //! | [`filter`], [`path`], [`payload`] | payloads and conditions on them |
 //! | `hnsw` | the graph: built, stored, searched |
 //! | [`segment`] | immutable files: written, verified, searched |
