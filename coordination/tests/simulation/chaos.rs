@@ -116,6 +116,8 @@ fn pause(world: &Arc<World>, rng: &mut ChaCha8Rng) {
         if process.is_replaced() {
             // Until whoever runs it notices.
             sleep(time / 2).await;
+        }
+        if process.is_replaced() {
             return process.crash();
         }
         set_state(&world, me, MemberState::Active);
