@@ -22,7 +22,7 @@ use crate::types::{LogPosition, PartitionId};
 use crate::wal::{Entry, Slot, WalError, read_slot};
 
 /// Slots read at once while there is a backlog.
-const READ_AHEAD: usize = 8;
+const READ_AHEAD: usize = 16;
 
 /// What the log is applied to. State after a position is a function of the log up to it.
 #[async_trait]

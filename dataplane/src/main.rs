@@ -59,7 +59,10 @@ fn main() -> ExitCode {
             return ExitCode::from(INTERNAL);
         }
     };
-    match runtime.block_on(run(cli, log)) {
+    let ended = runtime.block_on(run(cli, log));
+    // A read of standard input cannot be cancelled: dropping the runtime would wait for it as long as the parent lives.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, message }) => {
             tracing::error!(code, "{message}");

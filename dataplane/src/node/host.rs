@@ -11,7 +11,7 @@ use brainy_coordination::assignment::{AssignmentTable, ReaderState};
 use brainy_coordination::document::{self, DocumentError, Update, Versioned};
 use brainy_coordination::handoff::{self, Action, Local};
 use brainy_coordination::keys;
-use brainy_coordination::lease::{self, LeaseState, OwnerEvidence};
+use brainy_coordination::lease::{self, Lease, LeaseState, OwnerEvidence};
 use brainy_coordination::owner::{Finished, Owner, Stopped, WriteError};
 use brainy_coordination::replica::{Replica, ReplicaError};
 use brainy_coordination::takeover::TakeoverError;
@@ -36,6 +36,8 @@ const RETRY: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_millis(1);
 /// Longest pause between failed steps.
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How long a write waits for a handoff to this node to finish before it is sent elsewhere.
+const HANDOFF_WAIT: Duration = Duration::from_secs(1);
 /// Writes that may wait for one partition.
 const WRITE_QUEUE: usize = 1024;
 
@@ -131,7 +133,14 @@ impl Host {
     /// # Errors
     /// `WrongNode` when it does not; otherwise what the write came to.
     pub(super) async fn write(&self, request: Nonce, op: WriteOp) -> Result<LogPosition, ServiceError> {
-        let owner = self.state.lock().owner.clone();
+        let mut owner = self.state.lock().owner.clone();
+        if owner.is_none() && self.is_wanted_here() {
+            // A handoff to this node is under way: waiting here is shorter than asking around.
+            let mut local = self.local.subscribe();
+            let taken = local.wait_for(|l| *l == Local::Owning);
+            let _late = tokio::time::timeout(HANDOFF_WAIT, taken).await;
+            owner = self.state.lock().owner.clone();
+        }
         let Some(owner) = owner else {
             return Err(self.wrong_node("it is not owned by this instance"));
         };
@@ -145,6 +154,11 @@ impl Host {
             WriteError::StoreFailed(e) => ServiceError::Unavailable(e.to_string()),
             WriteError::Unknown(text) => ServiceError::Unknown(text),
         })
+    }
+
+    fn is_wanted_here(&self) -> bool {
+        let view = self.context.view.get();
+        handoff::wanted(view.assignment(&self.partition), &self.context.me.instance)
     }
 
     fn wrong_node(&self, reason: &str) -> ServiceError {
@@ -289,18 +303,18 @@ impl Host {
         let mut views = self.context.view.subscribe();
         loop {
             views.borrow_and_update();
-            let action = match self.decide().await {
-                Ok(action) => action,
+            let (action, lease) = match self.decide().await {
+                Ok(decision) => decision,
                 Err(error) => {
                     self.note(Some(&error));
-                    Action::Wait
+                    (Action::Wait, None)
                 }
             };
             if self.stop.is_cancelled() {
                 break;
             }
             let outcome = tokio::select! {
-                outcome = self.act(action.clone(), &mut work) => outcome,
+                outcome = self.act(action.clone(), lease, &mut work) => outcome,
                 () = self.stop.cancelled() => break,
             };
             let wait = match (&action, outcome) {
@@ -322,7 +336,7 @@ impl Host {
             };
             let woken = tokio::select! {
                 () = self.stop.cancelled() => break,
-                finished = join(&mut work) => Woken::OwnerFinished(finished),
+                finished = join(&mut work) => Woken::OwnerFinished(finished.map(Box::new)),
                 _ = views.changed() => Woken::Look,
                 () = self.nudge.notified() => Woken::Look,
                 () = tokio::time::sleep(wait) => Woken::Tick,
@@ -340,7 +354,7 @@ impl Host {
     }
 
     /// What comes next, from the table, the lease (read only when it matters) and what is held.
-    async fn decide(&self) -> Result<Action, ReplicaError> {
+    async fn decide(&self) -> Result<(Action, Option<Versioned<Lease>>), ReplicaError> {
         let view = self.context.view.get();
         let assignment = view.assignment(&self.partition);
         let me = &self.context.me;
@@ -354,19 +368,21 @@ impl Host {
         let evidence = lease.as_ref().map_or(OwnerEvidence::Presumed, |l| {
             self.context.evidence(&view, &l.owner)
         });
-        Ok(handoff::next(
+        let action = handoff::next(
             me,
             assignment,
             lease.as_ref().map(|l| &l.body),
             evidence,
             local,
             reads,
-        ))
+        );
+        Ok((action, lease))
     }
 
     async fn act(
         self: &Arc<Self>,
         action: Action,
+        lease: Option<Versioned<Lease>>,
         work: &mut Option<Work>,
     ) -> Result<(), Step> {
         match action {
@@ -377,7 +393,7 @@ impl Host {
             Action::Drop => Ok(()),
             Action::Warm => self.warm().await,
             Action::AskRelease(owner) => self.ask_release(&owner).await,
-            Action::TakeOver(reason) => self.take_over(reason, work).await,
+            Action::TakeOver(reason) => self.take_over(reason, lease, work).await,
             Action::Publish => self.publish_owner().await,
             Action::Seal => {
                 tracing::info!(partition = %self.partition, "the table gives the partition to another instance: sealing");
@@ -453,21 +469,10 @@ impl Host {
     async fn take_over(
         self: &Arc<Self>,
         reason: lease::TakeReason,
+        observed: Option<Versioned<Lease>>,
         work: &mut Option<Work>,
     ) -> Result<(), Step> {
         let began = Instant::now();
-        let observed = lease::load(&self.context.store, &self.partition)
-            .await
-            .map_err(|e| Step::Later(e.to_string()))?;
-        // Decided upon an older reading: decide again if the world moved.
-        let view = self.context.view.get();
-        let evidence = observed.as_ref().map_or(OwnerEvidence::Presumed, |l| {
-            self.context.evidence(&view, &l.owner)
-        });
-        let verdict = lease::decide(observed.as_ref().map(|l| &l.body), &self.context.me, evidence);
-        if !matches!(verdict, lease::Verdict::Take(_)) {
-            return Err(Step::Again);
-        }
         let mut guard = self.replica.lock().await;
         let Some(mut replica) = guard.take() else {
             return Err(Step::Later("the replica is in use".to_owned()));
@@ -583,9 +588,12 @@ impl Host {
         }
     }
 
-    async fn owner_finished(&self, finished: Option<Finished<Machine>>) {
+    async fn owner_finished(&self, finished: Option<Box<Finished<Machine>>>) {
         let (replica, why) = match finished {
-            Some(f) => (Some(f.replica), Some(f.why)),
+            Some(f) => {
+                let Finished { replica, why } = *f;
+                (Some(replica), Some(why))
+            }
             // The task was aborted or panicked: start over from the bucket.
             None => (None, None),
         };
@@ -648,7 +656,7 @@ impl Drop for Work {
 }
 
 enum Woken {
-    OwnerFinished(Option<Finished<Machine>>),
+    OwnerFinished(Option<Box<Finished<Machine>>>),
     Look,
     Tick,
 }

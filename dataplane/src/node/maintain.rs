@@ -21,6 +21,8 @@ use crate::engine::{EngineError, compaction};
 
 /// How often the owner looks whether something is due.
 const TICK: Duration = Duration::from_millis(200);
+/// A successor reads the log from where segments end: more slots than this are not left to it, however small they are.
+const MAX_REPLAY: u64 = 512;
 /// How often the collector runs, as a part of the grace period.
 const COLLECT_EVERY: u32 = 4;
 
@@ -102,7 +104,8 @@ impl Maintenance {
         let over_budget = self.context.budget.used.load(Ordering::Relaxed) * 2
             > self.context.budget.limit;
         let unflushed = unflushed as u64;
-        if unflushed >= settings.flush_bytes || (unflushed > 0 && (old || over_budget)) {
+        let long = self.replay_length() >= MAX_REPLAY;
+        if unflushed >= settings.flush_bytes || (unflushed > 0 && (old || over_budget || long)) {
             self.flush().await?;
             self.flushed = Instant::now();
         }
@@ -115,6 +118,17 @@ impl Maintenance {
             self.collected = Instant::now();
         }
         Ok(())
+    }
+
+    /// Slots of the log that are not contained in segments, of this epoch at least.
+    fn replay_length(&self) -> u64 {
+        let state = self.machine.state();
+        let (position, applied) = (state.position(), state.applied());
+        if position.epoch == applied.epoch {
+            position.seq.saturating_sub(applied.seq)
+        } else {
+            position.seq
+        }
     }
 
     /// Turns write buffers into segments, oldest first.

@@ -23,8 +23,8 @@ use crate::model::{PointId, ReadOptions, Selector, Token, WriteOp, WriteReceipt}
 
 /// First pause before a request is tried at another node.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
-/// Longest pause between tries.
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause between tries: short, because a handoff is, and what is asked in between is cheap.
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 
 /// Splits a write by partition. An operation on a filter goes to every partition.
 #[must_use]

@@ -407,22 +407,25 @@ impl Node {
         Ok(())
     }
 
-    /// Partitions that the table says this node serves and it does not, yet.
+    /// Partitions that the table says this node serves and it does not, yet. One that cannot go on until a person helps is
+    /// not waited for: `/health` and metrics report it, and the others are to be served meanwhile.
     fn waiting_for(&self, table: &AssignmentTable) -> Vec<String> {
         let me = &self.me().instance;
+        let troubled =
+            |p: &PartitionId| self.host(p).is_some_and(|h| h.status().trouble.is_some());
         let owning = |p: &PartitionId| {
             self.host(p)
                 .is_some_and(|h| matches!(h.status().local, Local::Owning | Local::Sealing))
         };
         let mut waiting: Vec<String> = table
             .owned_by(me)
-            .filter(|p| !owning(p))
+            .filter(|p| !owning(p) && !troubled(p))
             .map(ToString::to_string)
             .collect();
         waiting.extend(
             table
                 .read_by(me)
-                .filter(|(p, state)| !self.serves_reads(p, *state))
+                .filter(|(p, state)| !self.serves_reads(p, *state) && !troubled(p))
                 .map(|(p, _)| p.to_string()),
         );
         waiting.sort();
