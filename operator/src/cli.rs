@@ -78,7 +78,7 @@ pub(crate) struct LocalArgs {
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     pub(crate) file: PathBuf,
 
-    /// Where everything is kept [default: .brainy/<name of the cluster>]
+    /// Where everything is kept [default: .brainy/ and the name of the cluster]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 

@@ -6,13 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use brainy_coordination::assignment::{AssignmentTable, MemberState};
-use brainy_coordination::config::{EffectiveConfig, SharedConfig};
+use brainy_coordination::config::SharedConfig;
 use brainy_coordination::document::{DocumentError, Versioned};
 use brainy_coordination::rebalance;
-use brainy_coordination::types::InstanceId;
-use brainy_crds::{BrainyCluster, BrainyClusterStatus, ConditionType};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
+use brainy_crds::{BrainyCluster, BrainyClusterStatus};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -20,23 +17,23 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::data_dir::{DataDir, write_whole};
+use super::data_dir::DataDir;
 use super::fleet::{Fleet, FleetEvent};
 use super::follow::ManifestFile;
 use super::http;
 use super::keeper::{Keeper, Outcome, Publication, Published, Task};
-use super::screen::{Row, Screen, View};
+use super::screen::Screen;
 use super::spec::{desired_locally, read_edit, shared_config};
 use super::storage::classify;
 use crate::error::OperatorError;
-use crate::proxy::{Proxy, Routes};
+use crate::proxy::Proxy;
 use crate::reconcile::changes;
-use crate::reconcile::conditions::{Facts, Storage};
+use crate::reconcile::conditions::Storage;
 use crate::reconcile::desired::Desired;
-use crate::reconcile::plan::{
-    KillReason, Observation, Plan, ProcessAction, STOP_TIMEOUT, StopReason, plan,
-};
-use crate::reconcile::status::{Context, complete, status};
+use crate::reconcile::plan::{KillReason, Plan, ProcessAction, STOP_TIMEOUT, StopReason, plan};
+use crate::reconcile::status::complete;
+
+mod tell;
 
 /// Rules that depend on time are looked at this often, and so is the manifest file.
 const TICK: Duration = Duration::from_millis(500);
@@ -75,6 +72,9 @@ pub(crate) struct Parts {
     pub(crate) screen: Screen,
 }
 
+/// File with the settings that were published last: what the spec does not name any more is taken back, also after a restart.
+const PUBLISHED: &str = "published.json";
+
 type Round = JoinHandle<Result<Outcome, DocumentError>>;
 
 /// A cluster that runs.
@@ -91,6 +91,8 @@ pub(crate) struct Cluster {
     next_round: Instant,
     /// What this operator published last, to know what to take back.
     published: Option<SharedConfig>,
+    /// What the round under way publishes.
+    publishing: Option<SharedConfig>,
     to_publish: bool,
     config_version: Option<u64>,
     status: BrainyClusterStatus,
@@ -129,7 +131,7 @@ impl Cluster {
     /// A cluster that has not started.
     ///
     /// # Errors
-    /// If instances cannot be named after the spec.
+    /// If instances cannot be named after the spec, or a file of the last run cannot be read.
     pub(crate) fn new(parts: Parts, spec: BrainyCluster) -> Result<Self, OperatorError> {
         let desired = desired_locally(&spec)?;
         // Transition times go on from the last run; a file that cannot be read has none.
@@ -144,7 +146,8 @@ impl Cluster {
             storage: Storage::Verified,
             round: None,
             next_round: Instant::now(),
-            published: None,
+            published: parts.data.read(PUBLISHED)?,
+            publishing: None,
             to_publish: true,
             config_version: None,
             status: serde_json::from_slice(&before).unwrap_or_default(),
@@ -229,6 +232,7 @@ impl Cluster {
             config: shared_config(&self.spec.spec),
             previous: self.published.clone(),
         });
+        self.publishing = publish.as_ref().map(|p| p.config.clone());
         let task = Task {
             desired: self.desired.clone(),
             members: plan.members,
@@ -264,13 +268,10 @@ impl Cluster {
         if outcome.changed {
             self.hint(&table);
         }
-        let before = self
-            .table
-            .as_ref()
-            .map(|t| t.body.clone())
-            .unwrap_or_default();
-        for line in changes::describe(&before, &table) {
-            tracing::info!("{line}");
+        if let Some(before) = &self.table {
+            for line in changes::describe(before, &table) {
+                tracing::info!("{line}");
+            }
         }
         let moves = rebalance::status(&table);
         if !moves.is_settled()
@@ -309,7 +310,10 @@ impl Cluster {
                 }
                 self.config_version = Some(version);
                 self.invalid_config = None;
-                self.published = Some(shared_config(&self.spec.spec));
+                self.published = self.publishing.take();
+                if let Err(error) = self.parts.data.write(PUBLISHED, &self.published) {
+                    tracing::warn!("{error}");
+                }
             }
             Err(error) => {
                 tracing::error!("spec.sharedConfig is not published: {error}");
@@ -360,137 +364,6 @@ impl Cluster {
                 self.invalid_spec = Some(error);
             }
         }
-    }
-
-    /// Status file, routes, ready file, table on the terminal.
-    fn tell(&mut self, now: Instant) {
-        let mut observed = self.parts.fleet.observe(now);
-        let table = self.table.as_ref().map(|t| &t.body);
-        complete(&mut observed, table);
-        let facts = Facts {
-            desired: &self.desired,
-            observed: &observed,
-            table,
-            storage: &self.storage,
-            invalid_spec: self
-                .invalid_spec
-                .as_deref()
-                .or(self.invalid_config.as_deref()),
-        };
-        let context = Context {
-            generation: self.generation,
-            url: &self.parts.url,
-            table: self.table.as_ref(),
-            config_version: self.config_version,
-            now: &Time(Timestamp::now()),
-        };
-        let next = status(&self.status, &facts, &context);
-        self.parts.proxy.route(routes(&facts, &next, &self.spec));
-        if next != self.status {
-            self.report(&next);
-            self.status = next;
-        }
-        if self.is(ConditionType::Ready) {
-            self.write_ready_file();
-        }
-        if self.parts.screen.is_table() {
-            let rows = self.rows(&observed);
-            let Parts {
-                name,
-                storage,
-                screen,
-                ..
-            } = &mut self.parts;
-            screen.draw(
-                &View {
-                    name,
-                    storage,
-                    status: &self.status,
-                    rows,
-                },
-                now,
-            );
-        }
-    }
-
-    fn is(&self, condition: ConditionType) -> bool {
-        self.status
-            .condition(condition)
-            .is_some_and(|c| c.status == "True")
-    }
-
-    /// Writes the status file and says which conditions turned.
-    fn report(&self, next: &BrainyClusterStatus) {
-        for condition in &next.conditions {
-            let before = self
-                .status
-                .conditions
-                .iter()
-                .find(|c| c.type_ == condition.type_);
-            if before.is_none_or(|b| b.status != condition.status || b.reason != condition.reason) {
-                let (type_, status, reason) =
-                    (&condition.type_, &condition.status, &condition.reason);
-                tracing::info!("{type_} is {status}, {reason}: {}", condition.message);
-            }
-        }
-        let written = serde_json::to_vec_pretty(next)
-            .map_err(std::io::Error::other)
-            .and_then(|text| write_whole(&self.parts.data.join("status.json"), &text));
-        if let Err(error) = written {
-            tracing::warn!(%error, "cannot write status.json");
-        }
-    }
-
-    fn write_ready_file(&mut self) {
-        let Some(path) = self.parts.ready_file.as_ref().filter(|_| !self.told_ready) else {
-            return;
-        };
-        match write_whole(path, format!("{}\n", self.parts.url).as_bytes()) {
-            Ok(()) => self.told_ready = true,
-            Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "cannot write the ready file")
-            }
-        }
-    }
-
-    /// A file from an earlier run would name an endpoint that is not there.
-    fn forget_ready_file(&self) {
-        let Some(path) = &self.parts.ready_file else {
-            return;
-        };
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(%error, path = %path.display(), "cannot remove the ready file");
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
-
-    fn rows(&self, observed: &std::collections::BTreeMap<InstanceId, Observation>) -> Vec<Row> {
-        let instances = self.status.instances.iter();
-        let row = |instance: &brainy_crds::InstanceStatus| {
-            let id = InstanceId::new(instance.instance.clone()).ok();
-            let seen = id.as_ref().and_then(|id| observed.get(id));
-            let held = id
-                .as_ref()
-                .zip(self.table.as_ref())
-                .map(|(id, t)| rebalance::held_by(t, id))
-                .unwrap_or_default();
-            let process = self.parts.fleet.process_of(&instance.instance);
-            Row {
-                instance: instance.instance.clone(),
-                phase: format!("{:?}", instance.phase),
-                address: seen.and_then(|s| s.address.clone()).unwrap_or_default(),
-                pid: process.map(|(pid, _)| pid),
-                memory: process.and_then(|(_, memory)| memory),
-                restarts: seen.map_or(0, |s| s.restarts),
-                owned: held.owned,
-                reading: held.read,
-                incoming: held.incoming,
-                detail: instance.message.clone(),
-            }
-        };
-        instances.map(row).collect()
     }
 
     /// Closes the endpoint, then asks all processes to flush and release, and waits for them.
@@ -558,39 +431,5 @@ async fn finished(round: &mut Option<Round>) -> Result<Result<Outcome, DocumentE
             done
         }
         None => pending().await,
-    }
-}
-
-/// Where requests go: to ready members that stay; to those that leave only while there is no other.
-fn routes(facts: &Facts<'_>, status: &BrainyClusterStatus, spec: &BrainyCluster) -> Routes {
-    let serving = || {
-        facts.observed.iter().filter_map(|(id, seen)| {
-            let member = facts.table?.members.get(id)?;
-            let address = seen.address.clone().filter(|_| seen.serves())?;
-            Some((member.state, (id.clone(), address)))
-        })
-    };
-    let only = |state| {
-        serving()
-            .filter(move |(s, _)| *s == state)
-            .map(|(_, route)| route)
-            .collect::<Vec<_>>()
-    };
-    let mut ready = only(MemberState::Active);
-    if ready.is_empty() {
-        ready = only(MemberState::Draining);
-    }
-    let missing = status
-        .condition(ConditionType::Ready)
-        .map(|c| c.message.clone())
-        .unwrap_or_default();
-    let shared = spec.spec.shared_config.max_request_bytes;
-    let max_body = shared
-        .and_then(|bytes| u64::try_from(bytes).ok())
-        .unwrap_or(EffectiveConfig::default().max_request_bytes);
-    Routes {
-        ready,
-        missing,
-        max_body: usize::try_from(max_body).unwrap_or(usize::MAX),
     }
 }

@@ -85,6 +85,16 @@ impl DataDir {
         self.root.join(name)
     }
 
+    /// What a JSON file in it says; `None` if there is no such file.
+    pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, OperatorError> {
+        read_json(&self.join(name))
+    }
+
+    /// Writes a JSON file in it.
+    pub(crate) fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), OperatorError> {
+        write_json(&self.join(name), value)
+    }
+
     /// The log of an instance, or of the operator.
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.root.join("logs").join(format!("{name}.log"))
@@ -92,12 +102,12 @@ impl DataDir {
 
     /// The embedded server's keys; made on the first call, readable by the owner only.
     pub(crate) fn s3_keys(&self) -> Result<S3Keys, OperatorError> {
-        let path = self.join("s3-credentials.json");
-        if let Some(keys) = read_json(&path)? {
+        let name = "s3-credentials.json";
+        if let Some(keys) = self.read(name)? {
             return Ok(keys);
         }
         let keys = S3Keys::generate();
-        write_json(&path, &keys)?;
+        self.write(name, &keys)?;
         Ok(keys)
     }
 

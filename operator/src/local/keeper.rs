@@ -107,9 +107,9 @@ impl Keeper {
             None => None,
         };
         let mut news = Vec::new();
-        if changed && let Some(after) = &table {
-            let before = known.map(|k| k.body).unwrap_or_default();
-            news = changes::events(&before, after);
+        // The first look finds what there was before; that is no news.
+        if changed && let (Some(before), Some(after)) = (&known, &table) {
+            news = changes::events(before, after);
         }
         if let Some(Ok(Published {
             version,
@@ -244,18 +244,23 @@ mod tests {
     async fn a_member_joins_once_and_the_event_log_knows() {
         let dir = tempfile::tempdir().unwrap();
         let keeper = keeper(dir.path());
-        let first = keeper.round(task(desired(&["writer-0"]))).await.unwrap();
-        assert!(first.changed);
-        let table = first.table.unwrap();
-        assert_eq!(table.members[&id("writer-0")].state, MemberState::Active);
-        let second = keeper
-            .round(Task {
-                known: Some(table),
-                ..task(desired(&["writer-0"]))
-            })
-            .await
-            .unwrap();
-        assert!(!second.changed);
+        let task = |known: Option<&Versioned<AssignmentTable>>| Task {
+            known: known.cloned(),
+            ..task(desired(&["writer-0"]))
+        };
+        let empty = Task {
+            members: BTreeMap::new(),
+            ..task(None)
+        };
+        let made = keeper.round(empty).await.unwrap().table.unwrap();
+        let joined = keeper.round(task(Some(&made))).await.unwrap();
+        assert!(joined.changed);
+        let joined = joined.table.unwrap();
+        assert_eq!(joined.members[&id("writer-0")].state, MemberState::Active);
+        let again = keeper.round(task(Some(&joined))).await.unwrap();
+        assert!(!again.changed);
+        let restarted = keeper.round(task(None)).await.unwrap();
+        assert!(!restarted.changed);
         let objects = keeper.store.list_all(keys::EVENTS).await.unwrap();
         assert_eq!(objects.len(), 2, "joined, and a new epoch");
     }

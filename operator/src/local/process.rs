@@ -112,11 +112,15 @@ async fn wait(
     mut child: Child,
     mut wanted: UnboundedReceiver<Signal>,
 ) -> Result<ExitStatus, std::io::Error> {
-    let stdin = child.stdin.take();
+    let mut stdin = child.stdin.take();
     let status = loop {
         tokio::select! {
             status = child.wait() => break status,
-            Some(signal) = wanted.recv() => deliver(&child, signal),
+            Some(signal) = wanted.recv() => {
+                deliver(&child, signal);
+                // A process that waits for its input's end must not be kept from ending by it.
+                stdin = None;
+            }
         }
     };
     drop(stdin);
@@ -138,7 +142,7 @@ fn deliver(child: &Child, signal: Signal) {
 /// How a process ended, in words.
 fn describe(status: ExitStatus) -> String {
     let meaning = match status.code() {
-        Some(0) => return "ended".to_owned(),
+        Some(0) => "",
         Some(2) => " (wrong command line)",
         Some(69) => " (the store refused)",
         Some(70) => " (internal error)",
@@ -245,7 +249,7 @@ mod tests {
         }
         assert!(process.resident_bytes().is_some_and(|bytes| bytes > 0));
         process.terminate();
-        assert_eq!(end.await.unwrap(), "ended");
+        assert_eq!(end.await.unwrap(), "exited with 0");
     }
 
     #[tokio::test]

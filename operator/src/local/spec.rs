@@ -167,9 +167,9 @@ pub(crate) fn check_edit(new: &BrainyCluster, old: &BrainyCluster) -> Vec<FieldE
 /// Reads an edited manifest.
 ///
 /// # Errors
-/// Everything that is wrong with it or may not change, as text.
+/// Everything that is wrong with it or may not change, on one line.
 pub(crate) fn read_edit(text: &str, old: &BrainyCluster) -> Result<BrainyCluster, String> {
-    let new = parse_manifest(text).map_err(|error| error.to_string())?;
+    let new = parse_manifest(text).map_err(|error| error.to_string().replace("\n  ", " "))?;
     let findings = check_edit(&new, old);
     if findings.is_empty() {
         return Ok(new);
@@ -399,7 +399,7 @@ mod tests {
             ),
             plain
         );
-        assert_ne!(revisions("  writers:\n    memoryBudget: 1Gi\n"), plain);
+        assert_ne!(revisions("  writers:\n    memoryBudget: 2Gi\n"), plain);
         assert_ne!(revisions("  coordination:\n    pollInterval: 1s\n"), plain);
     }
 
