@@ -1,1 +1,20 @@
-//! Placeholder.
+//! What the suites that cross crates share, and the demo.
+//!
+//! Everything here works on real processes: [`cluster`] runs `brainy-operator local`, [`standalone`] runs `brainyd`,
+//! [`client`] speaks the REST API, [`load`] writes and reads and remembers in [`history`] what was acknowledged. Waiting
+//! is for a condition with a deadline ([`wait`]), never for a time to pass.
+
+pub mod client;
+pub mod cluster;
+pub mod dataset;
+pub mod demo;
+pub mod error;
+pub mod history;
+pub mod load;
+pub mod manifest;
+pub mod probe;
+pub mod process;
+pub mod standalone;
+pub mod wait;
+
+pub use error::HarnessError;
