@@ -24,7 +24,7 @@ VENV ?= .venv
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN = $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 CARGO ?= cargo
-CRD := crds/brainyclusters.yaml
+CRD := crds/brainycluster.yaml
 
 BRAINY_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/brainy
 TOOLS := $(BRAINY_CACHE)/tools

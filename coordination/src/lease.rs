@@ -132,7 +132,9 @@ pub async fn load(
     document::load(store, &keys::lock(partition)).await
 }
 
-/// Takes the lease that was `observed` under the next epoch. `None`: it changed meanwhile; look again and decide again.
+/// Takes the lease that was `observed` under the next epoch, which is also beyond `claimed`, the epoch in the partition
+/// manifest: a lease that was lost does not bring old epochs back. `None`: it changed meanwhile; look again and decide
+/// again.
 ///
 /// # Errors
 /// The store's. After an ambiguous one the lease may be ours; the next attempt sees that and takes a further epoch.
@@ -141,10 +143,11 @@ pub async fn acquire(
     partition: &PartitionId,
     me: &Identity,
     observed: Option<&Versioned<Lease>>,
+    claimed: u64,
 ) -> Result<Option<Versioned<Lease>>, DocumentError> {
     let lease = Lease {
         owner: me.clone(),
-        epoch: observed.map_or(0, |o| o.epoch) + 1,
+        epoch: observed.map_or(0, |o| o.epoch).max(claimed) + 1,
         state: LeaseState::Held,
     };
     match document::try_write(store, &keys::lock(partition), observed, lease).await? {

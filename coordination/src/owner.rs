@@ -314,7 +314,10 @@ impl<M: Machine> Task<M> {
                 answer(reply, Err(WriteError::NotOwner));
             }
         }
-        self.replica.manifest = self.publisher.manifest().await;
+        // A publication under way must not hold up a handoff; the follower reads the manifest again anyway.
+        if let Ok(manifest) = self.publisher.manifest.try_lock() {
+            self.replica.manifest.clone_from(&manifest);
+        }
         Finished {
             replica: self.replica,
             why,

@@ -111,7 +111,7 @@ pub enum PublishError {
 /// found. `edit` must be idempotent: it sees its own effect when the answer to an earlier attempt was lost.
 ///
 /// # Errors
-/// [`PublishError::Deposed`] when the manifest carries a greater epoch.
+/// [`PublishError::Deposed`] when the manifest carries a greater epoch; `Document` when a manifest that was `known` is gone.
 pub async fn publish(
     store: &Store,
     partition: &PartitionId,
@@ -133,6 +133,15 @@ pub async fn publish(
         body.epoch = epoch;
         match document::try_write(store, &key, known.as_ref(), body).await? {
             Written::Ours(written) => return Ok(written),
+            // Starting over from nothing would forget every segment.
+            Written::Lost(None) if known.is_some() => {
+                return Err(DocumentError::Corrupt {
+                    what: PartitionManifest::WHAT,
+                    key,
+                    message: "it was there and is gone".to_owned(),
+                }
+                .into());
+            }
             Written::Lost(found) => known = found,
         }
     }

@@ -9,8 +9,9 @@ use std::collections::{HashMap, VecDeque};
 use crate::partition::AppliedRequest;
 use crate::types::{LogPosition, Nonce};
 
-/// Requests remembered in memory and in the manifest.
-pub const REMEMBERED: usize = 1024;
+/// Requests remembered in memory and in the manifest: more than an owner can have in flight ([`crate::wal::AppenderConfig`]),
+/// so that those whose answer was lost with it are all known to its successor.
+pub const REMEMBERED: usize = 4096;
 
 /// The most recent requests, in log order.
 #[derive(Clone, Debug, Default)]

@@ -85,23 +85,28 @@ impl<M: Machine> Replica<M> {
         me: &Identity,
         observed: Option<&Versioned<Lease>>,
     ) -> Result<Ownership, TakeoverError> {
-        let lease = lease::acquire(&self.store, &self.partition, me, observed)
+        let lease = lease::acquire(&self.store, &self.partition, me, observed, self.manifest_epoch())
             .await
             .map_err(ReplicaError::from)?
             .ok_or_else(|| TakeoverError::LeaseChanged(self.partition.clone()))?;
         let epoch = lease.epoch;
+        let mut claimed_already = false;
         let manifest = publish(
             &self.store,
             &self.partition,
             epoch,
             self.manifest.clone(),
-            |_| {},
+            |m| claimed_already = m.epoch == epoch,
         )
         .await
         .map_err(|e| match e {
             PublishError::Deposed { theirs, .. } => self.deposed(epoch, theirs),
             PublishError::Document(e) => ReplicaError::from(e).into(),
         })?;
+        if claimed_already {
+            // Only a lease that was lost and begun anew leads here: this epoch's log belongs to somebody else.
+            return Err(self.deposed(epoch, epoch));
+        }
         self.adopt(manifest).await?;
         self.fence_and_replay(epoch, me).await?;
         Ok(Ownership { lease })

@@ -340,7 +340,8 @@ impl Attempt {
     fn next_pause(&mut self, error: StoreError) -> Result<Duration, StoreError> {
         self.ambiguous |= matches!(error, StoreError::Ambiguous { .. });
         if !error.is_transient() || self.started.elapsed() + self.pause > self.policy.deadline {
-            return Err(if self.ambiguous && error.is_transient() {
+            // What an earlier attempt may have done is not undone by a later one's refusal.
+            return Err(if self.ambiguous {
                 mark_ambiguous(error)
             } else {
                 error
@@ -364,6 +365,16 @@ impl Attempt {
 fn mark_ambiguous(error: StoreError) -> StoreError {
     match error {
         StoreError::Busy { what, key, message } => StoreError::Ambiguous { what, key, message },
+        StoreError::Refused {
+            what,
+            key,
+            message,
+            remedy,
+        } => StoreError::Ambiguous {
+            what,
+            key,
+            message: format!("an attempt got no answer, then the store refused: {message}. {remedy}"),
+        },
         other => other,
     }
 }

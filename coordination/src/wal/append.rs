@@ -35,7 +35,7 @@ impl Default for AppenderConfig {
         Self {
             max_in_flight: 4,
             max_object_bytes: 8 << 20,
-            max_object_entries: 4096,
+            max_object_entries: 512,
         }
     }
 }
