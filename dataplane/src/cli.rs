@@ -10,6 +10,8 @@ use brainy_coordination::store::s3::{Credentials, S3Config};
 use brainy_coordination::types::InstanceId;
 use clap::{Parser, ValueEnum};
 
+use crate::engine::{BuildOptions, GraphBuilder};
+
 /// What this process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RoleArg {
@@ -37,6 +39,16 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// What builds the graphs of segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GraphBuilderArg {
+    /// Brainy's own: on all build threads, with links in different directions that keep clusters connected.
+    Native,
+    /// The crate hnsw_rs: on one thread, keeping the nearest links; with a small m, clusters can be cut off from searches.
+    #[value(name = "hnsw_rs", alias = "hnsw-rs")]
+    HnswRs,
 }
 
 /// A node of Brainy, a vector database whose durable state lives in S3.
@@ -104,6 +116,14 @@ pub struct Cli {
     /// Threads that build a graph; all cores if not given.
     #[arg(long, env = "BRAINY_BUILD_THREADS", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub build_threads: Option<u32>,
+    /// What builds the graphs of new segments; both kinds are stored and searched alike, so it can be changed at any time.
+    #[arg(
+        long,
+        env = "BRAINY_GRAPH_BUILDER",
+        value_enum,
+        default_value = "native"
+    )]
+    pub graph_builder: GraphBuilderArg,
     /// Key for everything; with it, requests between nodes need it too.
     #[arg(long, env = "BRAINY_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
@@ -188,11 +208,17 @@ impl Cli {
             .unwrap_or_else(|| machine_memory().map_or(2 << 30, |m| m / 2))
     }
 
-    /// Threads that build a graph.
+    /// How segments are built.
     #[must_use]
-    pub fn graph_threads(&self) -> usize {
+    pub fn build_options(&self) -> BuildOptions {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.build_threads.map_or_else(cores, |n| n as usize)
+        BuildOptions {
+            threads: self.build_threads.map_or_else(cores, |n| n as usize),
+            graph: match self.graph_builder {
+                GraphBuilderArg::Native => GraphBuilder::Native,
+                GraphBuilderArg::HnswRs => GraphBuilder::HnswRs,
+            },
+        }
     }
 }
 
@@ -230,10 +256,27 @@ mod tests {
     fn a_cluster_node_needs_a_bucket_and_standalone_needs_nothing() {
         assert!(Cli::try_parse_from(["brainyd"]).is_ok());
         assert!(Cli::try_parse_from(["brainyd", "--role", "writer"]).is_err());
-        let cli =
-            Cli::try_parse_from(["brainyd", "--role", "writer", "--s3-bucket", "b"]).unwrap();
+        let cli = Cli::try_parse_from(["brainyd", "--role", "writer", "--s3-bucket", "b"]).unwrap();
         assert_eq!(cli.s3().unwrap().bucket, "b");
         assert_eq!(cli.default_partitions(), 12);
+    }
+
+    #[test]
+    fn graphs_are_built_natively_unless_hnsw_rs_is_asked_for_by_name() {
+        let options = |args: &[&str]| {
+            let args = ["brainyd"].iter().chain(args);
+            Cli::try_parse_from(args).map(|cli| cli.build_options())
+        };
+        assert_eq!(options(&[]).unwrap().graph, GraphBuilder::Native);
+        let chosen = options(&["--graph-builder", "hnsw_rs", "--build-threads", "3"]).unwrap();
+        assert_eq!(
+            chosen,
+            BuildOptions {
+                threads: 3,
+                graph: GraphBuilder::HnswRs
+            }
+        );
+        assert!(options(&["--graph-builder", "faiss"]).is_err());
     }
 
     #[test]

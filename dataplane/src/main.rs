@@ -5,6 +5,7 @@
 use std::future::IntoFuture;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::serve::ListenerExt;
 use brainy_coordination::config::ConfigWatcher;
@@ -116,7 +117,7 @@ async fn run(cli: Cli, log: LogHandle) -> Result<(), Failure> {
         gc_grace: cli.gc_grace(),
         partitions: cli.default_partitions(),
         memory_budget: cli.memory_budget(),
-        build_threads: cli.graph_threads(),
+        build: cli.build_options(),
         cluster_key: cli.api_key.clone(),
     };
     let mut registry = Registry::default();
@@ -141,12 +142,14 @@ async fn run(cli: Cli, log: LogHandle) -> Result<(), Failure> {
         let _refused = io.set_nodelay(true);
     });
     let server = tokio::spawn(axum::serve(listener, app).into_future());
-    wait_for_stop(cli.exit_with_parent)
+    let cause = wait_for_stop(cli.exit_with_parent)
         .await
         .map_err(|e| failure(INTERNAL)(e.to_string()))?;
-    tracing::info!("stopping: releasing what this node owns");
+    tracing::info!(?cause, "stopping: releasing what this node owns");
     // The server goes on meanwhile: requests find out who has the partitions now.
-    node.shutdown().await;
+    if tokio::time::timeout(cause.patience(), node.shutdown()).await.is_err() {
+        tracing::warn!("not everything was released in time; whoever takes over finds it in the log");
+    }
     server.abort();
     Ok(())
 }
@@ -180,6 +183,16 @@ fn store_failure(error: &StoreError) -> Failure {
     failure(code)(error.to_string())
 }
 
+/// A level of Brainy's own lines. Those of libraries stay at `info` at most: an SDK's debug lines would bury everything.
+fn filter_for(level: &str) -> String {
+    match level {
+        "debug" | "trace" => {
+            format!("info,brainyd={level},brainy_dataplane={level},brainy_coordination={level}")
+        }
+        other => other.to_owned(),
+    }
+}
+
 /// Keeps the log level what the shared configuration says.
 async fn follow_log_level(
     mut settings: watch::Receiver<brainy_coordination::config::EffectiveConfig>,
@@ -187,7 +200,7 @@ async fn follow_log_level(
 ) {
     loop {
         let level = settings.borrow_and_update().log_level.clone();
-        if let Ok(filter) = EnvFilter::try_new(&level)
+        if let Ok(filter) = EnvFilter::try_new(filter_for(&level))
             && let Err(error) = log.reload(filter)
         {
             tracing::warn!(%error, level, "the log level stays as it was");
@@ -198,8 +211,25 @@ async fn follow_log_level(
     }
 }
 
+/// Why the process stops.
+#[derive(Clone, Copy, Debug)]
+enum StopCause {
+    Signal,
+    ParentGone,
+}
+
+impl StopCause {
+    /// How long releasing may take. Without the parent there may be nobody to release to, and no bucket.
+    fn patience(self) -> Duration {
+        match self {
+            StopCause::Signal => Duration::from_secs(25),
+            StopCause::ParentGone => Duration::from_secs(3),
+        }
+    }
+}
+
 /// Returns at SIGTERM, at SIGINT, and when the parent is gone if it is to be watched.
-async fn wait_for_stop(exit_with_parent: bool) -> std::io::Result<()> {
+async fn wait_for_stop(exit_with_parent: bool) -> std::io::Result<StopCause> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let parent_gone = async {
@@ -211,9 +241,8 @@ async fn wait_for_stop(exit_with_parent: bool) -> std::io::Result<()> {
         while stdin.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
     };
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = parent_gone => {}
+        _ = terminate.recv() => Ok(StopCause::Signal),
+        _ = interrupt.recv() => Ok(StopCause::Signal),
+        () = parent_gone => Ok(StopCause::ParentGone),
     }
-    Ok(())
 }

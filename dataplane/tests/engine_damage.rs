@@ -8,7 +8,9 @@ use std::path::Path;
 use brainy_coordination::manifest::{Distance, HnswParams, VectorParams};
 use brainy_coordination::partition::SegmentMeta;
 use brainy_coordination::types::{LogPosition, SegmentId};
-use brainy_dataplane::engine::{EngineError, IndexParams, OpenOptions, Segment, SegmentBuilder};
+use brainy_dataplane::engine::{
+    BuildOptions, EngineError, IndexParams, OpenOptions, Segment, SegmentBuilder,
+};
 use brainy_dataplane::model::{Point, PointId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -39,7 +41,15 @@ fn build(dir: &Path, rows: u64) -> SegmentMeta {
         })
         .collect();
     let tombstones = vec![(PointId::Num(9_999), LogPosition::new(2, 1))];
-    SegmentBuilder::build(SegmentId::generate(1), points, tombstones, PARAMS, dir, 1).unwrap()
+    SegmentBuilder::build(
+        SegmentId::generate(1),
+        points,
+        tombstones,
+        PARAMS,
+        dir,
+        BuildOptions::default(),
+    )
+    .unwrap()
 }
 
 /// The checksum as the writer of these bytes would have recorded it.

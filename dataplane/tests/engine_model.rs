@@ -11,7 +11,7 @@ use brainy_coordination::manifest::{Distance, HnswParams, VectorParams};
 use brainy_coordination::types::{LogPosition, SegmentId};
 use brainy_dataplane::engine::distance::{distance, normalise, score};
 use brainy_dataplane::engine::{
-    Change, Frozen, IndexParams, OpenOptions, PartitionState, PointView, Segment,
+    BuildOptions, Change, Frozen, IndexParams, OpenOptions, PartitionState, PointView, Segment,
 };
 use brainy_dataplane::model::{
     Condition, CountRequest, FieldCondition, Filter, MatchValue, PayloadSelector, Point, PointId,
@@ -154,7 +154,7 @@ impl Owner {
         let frozen = self.frozen.remove(0);
         let id = SegmentId::generate(1);
         let dir = self.segment_dir(&id);
-        let meta = frozen.build(id, &dir, 1).unwrap();
+        let meta = frozen.build(id, &dir, BuildOptions::default()).unwrap();
         let mut segments = self.manifest.0.clone();
         segments.push(self.open(&dir, &meta));
         self.publish(segments, frozen.position());
@@ -170,7 +170,10 @@ impl Owner {
             .collect();
         let id = SegmentId::generate(1);
         let dir = self.segment_dir(&id);
-        let merged = self.state.merge(&inputs, id, &dir, 1).unwrap();
+        let merged = self
+            .state
+            .merge(&inputs, id, &dir, BuildOptions::default())
+            .unwrap();
         if let Some(changes) = during {
             self.write(changes);
             self.frozen.extend(self.state.freeze());

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use brainy_coordination::manifest::{Distance, HnswParams, VectorParams};
 use brainy_coordination::types::{LogPosition, SegmentId};
-use brainy_dataplane::engine::{Change, IndexParams, OpenOptions, PartitionState, Segment};
+use brainy_dataplane::engine::{
+    BuildOptions, Change, GraphBuilder, IndexParams, OpenOptions, PartitionState, Segment,
+};
 use brainy_dataplane::model::{
     Condition, FieldCondition, Filter, MatchValue, PayloadSelector, Point, PointId, Range,
     SearchRequest,
@@ -45,7 +47,7 @@ fn points(n: usize) -> Vec<Point> {
 fn state(
     points: &[Point],
     measure: Distance,
-    threads: usize,
+    options: BuildOptions,
 ) -> (PartitionState, tempfile::TempDir) {
     let params = IndexParams {
         vector: VectorParams {
@@ -63,7 +65,7 @@ fn state(
     let frozen = state.freeze().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let meta = frozen
-        .build(SegmentId::generate(1), dir.path(), threads)
+        .build(SegmentId::generate(1), dir.path(), options)
         .unwrap();
     let segment = Segment::open(dir.path(), &meta, OpenOptions { graph: true }).unwrap();
     assert!(segment.has_graph());
@@ -147,7 +149,14 @@ fn graph_searches_find_the_nearest_under_every_distance_and_selectivity() {
         Distance::Euclid,
         Distance::Manhattan,
     ] {
-        let (state, _dir) = state(&points, measure, 2);
+        let (state, _dir) = state(
+            &points,
+            measure,
+            BuildOptions {
+                threads: 2,
+                ..BuildOptions::default()
+            },
+        );
         for share in [1.0, 0.5, 0.1, 0.01] {
             let filter = (share < 1.0).then(|| below(share));
             let recall = recall(&state, &points, filter.as_ref(), None);
@@ -161,9 +170,35 @@ fn graph_searches_find_the_nearest_under_every_distance_and_selectivity() {
 }
 
 #[test]
+fn segments_of_hnsw_rs_are_opened_searched_and_filtered_like_native_ones() {
+    let points = points(4_000);
+    let options = BuildOptions {
+        graph: GraphBuilder::HnswRs,
+        ..BuildOptions::default()
+    };
+    for measure in [
+        Distance::Cosine,
+        Distance::Dot,
+        Distance::Euclid,
+        Distance::Manhattan,
+    ] {
+        let (state, _dir) = state(&points, measure, options);
+        for share in [1.0, 0.5, 0.1] {
+            let filter = (share < 1.0).then(|| below(share));
+            let recall = recall(&state, &points, filter.as_ref(), Some(64));
+            println!("{measure:?} share {share}: recall {recall:.3} (seed {SEED})");
+            assert!(
+                recall >= 0.95,
+                "{measure:?} at share {share}: recall {recall} (seed {SEED})"
+            );
+        }
+    }
+}
+
+#[test]
 fn filters_that_exclude_the_neighbourhood_of_the_query_and_deleted_neighbours_keep_recall() {
     let points = points(8_000);
-    let (state, _dir) = state(&points, Distance::Euclid, 1);
+    let (state, _dir) = state(&points, Distance::Euclid, BuildOptions::default());
     // Narrow enough for a walk to be worth it although half of the points do not count.
     let narrow = Some(64);
     // Every query lies in a cluster of which nothing matches.
@@ -206,7 +241,7 @@ fn filters_that_exclude_the_neighbourhood_of_the_query_and_deleted_neighbours_ke
 #[test]
 fn thresholds_limits_and_selections_shape_the_answer() {
     let points = points(2_000);
-    let (state, _dir) = state(&points, Distance::Euclid, 1);
+    let (state, _dir) = state(&points, Distance::Euclid, BuildOptions::default());
     let mut wanted = request(points[3].vector.clone(), None, false);
     wanted.with_payload = PayloadSelector::Include(vec!["cluster".into()]);
     wanted.with_vector = true;

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use brainy_coordination::manifest::{Distance, HnswParams, VectorParams};
 use brainy_coordination::partition::SegmentMeta;
 use brainy_coordination::types::{LogPosition, SegmentId};
-use brainy_dataplane::engine::{Change, IndexParams, OpenOptions, PartitionState, Segment};
+use brainy_dataplane::engine::{
+    BuildOptions, Change, IndexParams, OpenOptions, PartitionState, Segment,
+};
 use brainy_dataplane::model::{
     CountRequest, PayloadSelector, Point, PointId, ScrollRequest, SearchRequest,
 };
@@ -127,7 +129,11 @@ fn reads_see_one_state_while_everything_changes() {
                 if let Some(frozen) = state.freeze() {
                     let id = SegmentId::generate(1);
                     let meta = frozen
-                        .build(id.clone(), &dir.path().join(id.as_str()), 1)
+                        .build(
+                            id.clone(),
+                            &dir.path().join(id.as_str()),
+                            BuildOptions::default(),
+                        )
                         .unwrap();
                     let mut segments = state.segments();
                     segments.push(open(&id, &meta));
@@ -140,7 +146,12 @@ fn reads_see_one_state_while_everything_changes() {
                 if inputs.len() >= 3 {
                     let id = SegmentId::generate(1);
                     let merged = state
-                        .merge(&inputs, id.clone(), &dir.path().join(id.as_str()), 1)
+                        .merge(
+                            &inputs,
+                            id.clone(),
+                            &dir.path().join(id.as_str()),
+                            BuildOptions::default(),
+                        )
                         .unwrap();
                     state
                         .install(merged.iter().map(|meta| open(&id, meta)).collect(), applied)

@@ -55,6 +55,16 @@ pub enum EngineError {
         /// The encoder's words.
         reason: String,
     },
+    /// A graph that could not be built.
+    #[error(
+        "hnsw_rs cannot build the graph of {rows} rows: {reason}. Start the node with the native graph builder"
+    )]
+    Graph {
+        /// Rows of the segment.
+        rows: usize,
+        /// What the builder said.
+        reason: String,
+    },
     /// The local disk refused.
     #[error("{action} {}: {reason}", file.display())]
     Io {

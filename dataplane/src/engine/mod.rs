@@ -42,6 +42,7 @@ use brainy_coordination::manifest::{HnswParams, VectorParams};
 
 pub use change::Change;
 pub use error::EngineError;
+pub use hnsw::{BuildOptions, GraphBuilder};
 pub use partition::{Frozen, PartitionState, Stats};
 pub use resolve::{Overlay, PointView, resolve};
 pub use segment::{OpenOptions, Segment, SegmentBuilder};

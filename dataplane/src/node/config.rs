@@ -7,6 +7,8 @@ use brainy_coordination::assignment::Role;
 use brainy_coordination::lease::Identity;
 use brainy_coordination::store::retry::Store;
 
+use crate::engine::BuildOptions;
+
 /// Settings of one process that do not change while it runs.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -26,8 +28,8 @@ pub struct NodeConfig {
     pub partitions: u32,
     /// Memory that segments, write buffers and queues may take together, in bytes.
     pub memory_budget: u64,
-    /// Threads that build one graph.
-    pub build_threads: usize,
+    /// How segments are built.
+    pub build: BuildOptions,
     /// Key for requests between nodes; the admin key of the API.
     pub cluster_key: Option<String>,
 }

@@ -141,9 +141,9 @@ impl Maintenance {
                 return Ok(());
             };
             let applied = frozen.position();
-            let threads = self.context.config.build_threads;
+            let options = self.context.config.build;
             let built = self
-                .build(move |id, dir| frozen.build(id, &dir, threads).map(Some))
+                .build(move |id, dir| frozen.build(id, &dir, options).map(Some))
                 .await?;
             // Publishing drops it from the list, as any load of a manifest does with what that manifest contains.
             self.publish(built, &BTreeSet::new(), Some(applied)).await?;
@@ -162,9 +162,9 @@ impl Maintenance {
         let chosen: BTreeSet<SegmentId> = chosen.into_iter().collect();
         let inputs: Vec<SegmentId> = chosen.iter().cloned().collect();
         let machine = self.machine.clone();
-        let threads = self.context.config.build_threads;
+        let options = self.context.config.build;
         let built = self
-            .build(move |id, dir| machine.state().merge(&inputs, id, &dir, threads))
+            .build(move |id, dir| machine.state().merge(&inputs, id, &dir, options))
             .await?;
         self.publish(built, &chosen, None).await?;
         self.context.metrics.compactions.inc();

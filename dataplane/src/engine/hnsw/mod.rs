@@ -7,19 +7,73 @@
 //! search counts matching rows and recall does not fall with selectivity; what grows is the part of the graph that is
 //! visited, and the planner in [`super::segment`] scans instead where that would be most of it.
 
-mod build;
 mod file;
+mod hnsw_rs;
+mod native;
+mod space;
 mod walk;
 
+use brainy_coordination::manifest::HnswParams;
 use parking_lot::Mutex;
 
 use crate::model::Distance;
 
 use super::distance::distance;
+use super::error::EngineError;
 use super::topk::Near;
 use walk::{Links, Scratch, search_layer};
 
-pub(crate) use build::{build, max_rows};
+/// What builds the graphs of segments. Files and searches are the same, and segments of both can live side by side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GraphBuilder {
+    /// Brainy's own: on several threads, keeping links that lead in different directions.
+    #[default]
+    Native,
+    /// The crate `hnsw_rs`: on one thread, keeping the nearest links.
+    HnswRs,
+}
+
+/// How segments are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuildOptions {
+    /// Threads that build one graph, at least 1; [`GraphBuilder::HnswRs`] uses one.
+    pub threads: usize,
+    /// What builds it.
+    pub graph: GraphBuilder,
+}
+
+impl Default for BuildOptions {
+    /// The native builder on one thread, which gives the same graph every time.
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            graph: GraphBuilder::default(),
+        }
+    }
+}
+
+/// Rows that a graph can have: its links are counted in 32 bits, a row has at most 2m of them in layer 0 and about 2 more
+/// in higher ones.
+pub(crate) fn max_rows(params: HnswParams) -> usize {
+    (u32::MAX / (2 * params.m + 2)) as usize
+}
+
+/// Builds a graph.
+///
+/// `rows` is not empty and not over [`max_rows`], its components are finite, `params` are validated.
+///
+/// # Errors
+/// [`EngineError::Graph`] if the builder fails; the native one does not.
+pub(crate) fn build(
+    rows: &Rows<'_>,
+    params: HnswParams,
+    options: BuildOptions,
+) -> Result<Graph, EngineError> {
+    match options.graph {
+        GraphBuilder::Native => Ok(native::build(rows, params, options.threads)),
+        GraphBuilder::HnswRs => hnsw_rs::build(rows, params),
+    }
+}
 
 /// The vectors of a segment, row by row.
 #[derive(Clone, Copy)]
@@ -45,7 +99,7 @@ impl<'v> Rows<'v> {
 }
 
 /// Links of the rows that reach one layer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Layer {
     /// Rows of this layer, ascending; empty in layer 0, which has all of them.
     nodes: Vec<u32>,
@@ -93,6 +147,29 @@ impl Graph {
             layers,
             idle: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Packs the links of every row, in row order; a row has a list for each layer that it reaches, layer 0 first.
+    fn pack(entry: u32, rows: impl ExactSizeIterator<Item = Vec<Vec<u32>>>) -> Self {
+        let count = rows.len() as u32;
+        let mut layers: Vec<Layer> = Vec::new();
+        for (row, lists) in (0u32..).zip(rows) {
+            for (i, links) in lists.into_iter().enumerate() {
+                if i == layers.len() {
+                    layers.push(Layer {
+                        offsets: vec![0],
+                        ..Layer::default()
+                    });
+                }
+                let layer = &mut layers[i];
+                if i > 0 {
+                    layer.nodes.push(row);
+                }
+                layer.links.extend_from_slice(&links);
+                layer.offsets.push(layer.links.len() as u32);
+            }
+        }
+        Self::new(count, entry, layers)
     }
 
     /// The (about) `ef` nearest rows that `accept` lets through, nearest first.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use brainy_coordination::partition::SegmentMeta;
 use brainy_coordination::types::SegmentId;
 
+use crate::engine::BuildOptions;
 use crate::engine::error::EngineError;
 use crate::engine::segment::{Entry, Segment, SegmentBuilder};
 use crate::model::PointId;
@@ -19,7 +20,7 @@ use crate::model::PointId;
 use super::PartitionState;
 
 impl PartitionState {
-    /// Merges the installed segments `inputs` into a new one in `dir`, building its graph on `threads` threads; blocks for as
+    /// Merges the installed segments `inputs` into a new one in `dir`, building its graph as `options` say; blocks for as
     /// long as that takes. In the manifest it takes the place of `inputs`; if nothing of them is left, there is no
     /// new segment. Flushes and other merges may happen meanwhile.
     ///
@@ -30,7 +31,7 @@ impl PartitionState {
         inputs: &[SegmentId],
         id: SegmentId,
         dir: &Path,
-        threads: usize,
+        options: BuildOptions,
     ) -> Result<Option<SegmentMeta>, EngineError> {
         let (merged, others): (Vec<_>, Vec<_>) = self
             .segments()
@@ -67,7 +68,7 @@ impl PartitionState {
         if builder.is_empty() {
             return Ok(None);
         }
-        builder.finish(threads).map(Some)
+        builder.finish(options).map(Some)
     }
 }
 

@@ -26,7 +26,7 @@ use super::distance::{check_vector, normalise};
 use super::error::EngineError;
 use super::memtable::{Latest, Memtable};
 use super::segment::{Segment, SegmentBuilder};
-use super::{Change, IndexParams, payload};
+use super::{BuildOptions, Change, IndexParams, payload};
 use layers::{Layers, Snapshot};
 
 /// See the module. All methods may be called from any thread; those that read files or compare vectors block.
@@ -257,7 +257,7 @@ impl Frozen {
         self.memtable.bytes()
     }
 
-    /// Writes the layer as a segment into `dir`, building its graph on `threads` threads. Blocks for as long as that takes.
+    /// Writes the layer as a segment into `dir`, building its graph as `options` say. Blocks for as long as that takes.
     ///
     /// # Errors
     /// Those of [`SegmentBuilder`].
@@ -265,13 +265,13 @@ impl Frozen {
         &self,
         id: SegmentId,
         dir: &Path,
-        threads: usize,
+        options: BuildOptions,
     ) -> Result<SegmentMeta, EngineError> {
         let mut builder = SegmentBuilder::create(id, self.params, dir)?;
         self.memtable.latest(|id, version, change| match change {
             Latest::Put(payload, vector) => builder.push(id, version, payload, vector),
             Latest::Deleted => builder.push_tombstone(id, version),
         })?;
-        builder.finish(threads)
+        builder.finish(options)
     }
 }

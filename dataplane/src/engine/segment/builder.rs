@@ -8,7 +8,7 @@ use brainy_coordination::types::{LogPosition, SegmentId};
 use crate::engine::distance::{check_vector, normalise};
 use crate::engine::error::EngineError;
 use crate::engine::hnsw::{self, Rows};
-use crate::engine::{IndexParams, payload};
+use crate::engine::{BuildOptions, IndexParams, payload};
 use crate::model::{Distance, Point, PointId};
 
 use super::format::{FileWriter, GRAPH, PAYLOADS, ROWS, VECTORS};
@@ -52,17 +52,17 @@ impl SegmentBuilder {
         })
     }
 
-    /// Writes a whole segment from points and tombstones in any order, on `threads` threads.
+    /// Writes a whole segment from points and tombstones in any order.
     ///
     /// # Errors
-    /// Parameters out of range, vectors that do not fit them, an id that comes twice, or those of the disk.
+    /// Parameters out of range, vectors that do not fit them, an id that comes twice, or those of [`Self::finish`].
     pub fn build(
         id: SegmentId,
         mut points: Vec<(Point, LogPosition)>,
         mut tombstones: Vec<(PointId, LogPosition)>,
         params: IndexParams,
         dir: &Path,
-        threads: usize,
+        options: BuildOptions,
     ) -> Result<SegmentMeta, EngineError> {
         points.sort_unstable_by_key(|(point, _)| point.id);
         tombstones.sort_unstable();
@@ -81,7 +81,7 @@ impl SegmentBuilder {
         for (id, version) in tombstones {
             builder.push_tombstone(id, version)?;
         }
-        builder.finish(threads)
+        builder.finish(options)
     }
 
     /// Adds a row. The vector is of unit length in cosine collections.
@@ -150,11 +150,11 @@ impl SegmentBuilder {
         self.table.ids.is_empty() && self.table.tombstones.is_empty()
     }
 
-    /// Builds the graph on `threads` threads and completes the files.
+    /// Builds the graph and completes the files.
     ///
     /// # Errors
-    /// Those of the disk.
-    pub fn finish(self, threads: usize) -> Result<SegmentMeta, EngineError> {
+    /// [`EngineError::Graph`], or those of the disk.
+    pub fn finish(self, options: BuildOptions) -> Result<SegmentMeta, EngineError> {
         let Self {
             id,
             dir,
@@ -185,7 +185,7 @@ impl SegmentBuilder {
                 size: params.vector.size as usize,
                 measure: params.vector.distance,
             };
-            let graph = hnsw::build(&rows, params.hnsw, threads);
+            let graph = hnsw::build(&rows, params.hnsw, options)?;
             let mut file = FileWriter::create(&dir, &GRAPH)?;
             file.write_u32s(graph.words())?;
             files.push(file.finish()?);

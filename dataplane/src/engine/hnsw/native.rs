@@ -1,12 +1,8 @@
-//! Building a graph (algorithms 1 and 4 of the paper).
+//! The native builder (algorithms 1 and 4 of the paper).
 //!
 //! All rows are known, so their levels are drawn first and rows go in by falling level: the entry point never changes and
 //! no lock guards it. Levels and order come from a hash of the row number: one thread gives the same graph every time, and
 //! rows that are stored in an order that means something (ids by date, clusters one after the other) do not go in by it.
-//!
-//! The dot product is no distance: built with it, the graph would lead to long vectors only. Rows get one more component,
-//! which brings all to the same length (Bachrach et al., 2014, doi:10.1145/2645710.2645741); queries have 0 there, so the
-//! order of results is that of the dot product.
 
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,26 +11,19 @@ use brainy_coordination::manifest::HnswParams;
 use parking_lot::RwLock;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::engine::distance::dot;
 use crate::engine::topk::Near;
-use crate::model::Distance;
 
+use super::space::Space;
 use super::walk::{Links, Scratch, search_layer};
-use super::{Graph, Layer, Rows};
+use super::{Graph, Rows};
 
 /// Highest level; the chance of drawing a higher one is m^-16.
 const MAX_LEVEL: usize = 15;
 
-/// Rows that a graph can have: its links are counted in 32 bits, a row has at most 2m of them in layer 0 and about 2 more
-/// in higher ones.
-pub(crate) fn max_rows(params: HnswParams) -> usize {
-    (u32::MAX / (2 * params.m + 2)) as usize
-}
-
 /// Builds a graph on `threads` threads. Two or more give a slightly different graph each time.
 ///
-/// `rows` is not empty and not over [`max_rows`].
-pub(crate) fn build(rows: &Rows<'_>, params: HnswParams, threads: usize) -> Graph {
+/// `rows` is not empty.
+pub(super) fn build(rows: &Rows<'_>, params: HnswParams, threads: usize) -> Graph {
     let space = Space::new(rows);
     let levels: Vec<u8> = (0..rows.len() as u32)
         .map(|row| level(row, params.m))
@@ -62,10 +51,11 @@ pub(crate) fn build(rows: &Rows<'_>, params: HnswParams, threads: usize) -> Grap
         }
         work();
     });
-    growing.finish(entry, top)
+    Graph::pack(entry, growing.nodes.into_iter().map(RwLock::into_inner))
 }
 
-fn hash(row: u32, seed: u64) -> u64 {
+/// A number without pattern for every row.
+pub(super) fn hash(row: u32, seed: u64) -> u64 {
     xxh3_64_with_seed(&row.to_le_bytes(), seed)
 }
 
@@ -74,38 +64,6 @@ fn level(row: u32, m: u32) -> u8 {
     let u = (hash(row, 0) as f64 + 1.0) / (u64::MAX as f64 + 1.0);
     let level = -u.ln() / f64::from(m).ln();
     (level as usize).min(MAX_LEVEL) as u8
-}
-
-/// Distances between rows.
-struct Space<'v> {
-    rows: &'v Rows<'v>,
-    /// The additional component of each row; empty unless the measure is the dot product.
-    lift: Vec<f32>,
-}
-
-impl<'v> Space<'v> {
-    fn new(rows: &'v Rows<'v>) -> Self {
-        let mut lift = Vec::new();
-        if rows.measure == Distance::Dot {
-            let squares = (0..rows.len() as u32).map(|row| dot(rows.row(row), rows.row(row)));
-            let longest = squares.clone().fold(0.0, f32::max);
-            // Lengths beyond 32 bits: the graph of the plain dot product is all that can be had.
-            if longest.is_finite() {
-                lift = squares
-                    .map(|square| (longest - square).max(0.0).sqrt())
-                    .collect();
-            }
-        }
-        Self { rows, lift }
-    }
-
-    fn between(&self, a: u32, b: u32) -> f32 {
-        let distance = self.rows.to(self.rows.row(a), b);
-        match self.lift.as_slice() {
-            [] => distance,
-            lift => distance - lift[a as usize] * lift[b as usize],
-        }
-    }
 }
 
 /// Links of every row, by layer.
@@ -183,28 +141,6 @@ impl Growing {
             near.sort_unstable();
             *links = choose(space, &near, most);
         }
-    }
-
-    fn finish(self, entry: u32, top: usize) -> Graph {
-        let rows = self.nodes.len() as u32;
-        let mut layers: Vec<Layer> = (0..=top)
-            .map(|_| Layer {
-                nodes: Vec::new(),
-                offsets: vec![0],
-                links: Vec::new(),
-            })
-            .collect();
-        for (row, node) in (0u32..).zip(self.nodes) {
-            for (i, links) in node.into_inner().into_iter().enumerate() {
-                let layer = &mut layers[i];
-                if i > 0 {
-                    layer.nodes.push(row);
-                }
-                layer.links.extend_from_slice(&links);
-                layer.offsets.push(layer.links.len() as u32);
-            }
-        }
-        Graph::new(rows, entry, layers)
     }
 }
 
