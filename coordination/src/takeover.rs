@@ -85,10 +85,16 @@ impl<M: Machine> Replica<M> {
         me: &Identity,
         observed: Option<&Versioned<Lease>>,
     ) -> Result<Ownership, TakeoverError> {
-        let lease = lease::acquire(&self.store, &self.partition, me, observed, self.manifest_epoch())
-            .await
-            .map_err(ReplicaError::from)?
-            .ok_or_else(|| TakeoverError::LeaseChanged(self.partition.clone()))?;
+        let lease = lease::acquire(
+            &self.store,
+            &self.partition,
+            me,
+            observed,
+            self.manifest_epoch(),
+        )
+        .await
+        .map_err(ReplicaError::from)?
+        .ok_or_else(|| TakeoverError::LeaseChanged(self.partition.clone()))?;
         let epoch = lease.epoch;
         let mut claimed_already = false;
         let manifest = publish(

@@ -373,7 +373,9 @@ fn mark_ambiguous(error: StoreError) -> StoreError {
         } => StoreError::Ambiguous {
             what,
             key,
-            message: format!("an attempt got no answer, then the store refused: {message}. {remedy}"),
+            message: format!(
+                "an attempt got no answer, then the store refused: {message}. {remedy}"
+            ),
         },
         other => other,
     }

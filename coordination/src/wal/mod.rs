@@ -10,4 +10,4 @@ mod read;
 pub use append::{Appender, AppenderConfig, Commit, StopReason};
 pub use object::{Entry, LogObject, ObjectError};
 pub(crate) use read::loss_accepted;
-pub use read::{Slot, WalError, accept_loss, read_slot, slots_beyond};
+pub use read::{Slot, WalError, accept_loss, is_damaged, read_slot, slots_beyond};

@@ -107,6 +107,23 @@ impl From<LogObject> for Slot {
     }
 }
 
+/// Whether a slot holds an unreadable object, or is missing in front of one that exists.
+///
+/// # Errors
+/// The store's.
+pub async fn is_damaged(
+    store: &Store,
+    partition: &PartitionId,
+    position: LogPosition,
+) -> Result<bool, StoreError> {
+    match read_slot(store, partition, position).await {
+        Err(WalError::Store(error)) => Err(error),
+        Err(_) | Ok(Slot::Lost) => Ok(true),
+        Ok(Slot::Absent) => Ok(!slots_beyond(store, partition, position).await?.is_empty()),
+        Ok(Slot::Data(_) | Slot::Fence) => Ok(false),
+    }
+}
+
 /// Whether an administrator accepted the loss of a slot.
 pub(crate) async fn loss_accepted(
     store: &Store,

@@ -19,13 +19,25 @@ pub enum CacheError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The manifest names a file that is not in the bucket.
-    #[error("segment file '{key}' is named by the partition's manifest but missing: restore it from a bucket version or a backup")]
+    #[error(
+        "segment file '{key}' is named by the partition's manifest but missing: restore it from a bucket version or a backup"
+    )]
     Missing {
         /// Its key.
         key: String,
     },
+    /// The manifest names a file that no segment can have.
+    #[error(
+        "the partition's manifest names a segment file '{name}', which is not a file name of Brainy: restore the manifest"
+    )]
+    FileName {
+        /// The name.
+        name: String,
+    },
     /// The local disk.
-    #[error("cannot {action} {path}: {message}. Free space or check the permissions of the data directory")]
+    #[error(
+        "cannot {action} {path}: {message}. Free space or check the permissions of the data directory"
+    )]
     Io {
         /// What was tried.
         action: &'static str,
@@ -62,9 +74,7 @@ impl SegmentCache {
     /// Where the files of a segment are kept.
     #[must_use]
     pub(super) fn dir(&self, partition: &PartitionId, segment: &SegmentId) -> PathBuf {
-        self.root
-            .join(partition.to_string())
-            .join(segment.as_str())
+        self.root.join(partition.to_string()).join(segment.as_str())
     }
 
     /// Where a segment is built before it is uploaded.
@@ -128,6 +138,13 @@ impl SegmentCache {
         segment: &SegmentId,
         file: &FileMeta,
     ) -> Result<(), CacheError> {
+        // The name comes from the bucket: it must not lead out of the cache.
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'_' || b == b'-';
+        if file.name.starts_with('.') || !file.name.bytes().all(plain) {
+            return Err(CacheError::FileName {
+                name: file.name.clone(),
+            });
+        }
         let path = self.dir(partition, segment).join(&file.name);
         if std::fs::metadata(&path).is_ok_and(|m| m.len() == file.bytes) {
             return Ok(());

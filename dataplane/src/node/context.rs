@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use brainy_coordination::config::EffectiveConfig;
-use brainy_coordination::lease::{Identity, OwnerEvidence};
+use brainy_coordination::lease::{self, Identity, OwnerEvidence};
 use brainy_coordination::store::retry::Store;
+use brainy_coordination::types::{InstanceId, PartitionId};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +14,7 @@ use super::machine::WriteBudget;
 use super::metrics::NodeMetrics;
 use super::rpc::RpcClient;
 use super::view::{ClusterView, View};
+use crate::error::ServiceError;
 
 /// Shared by everything that runs in a node.
 pub(crate) struct Context {
@@ -59,6 +61,21 @@ impl Context {
         }
     }
 
+    /// Releases a lease that names this instance although it does not own the partition.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store does not let it.
+    pub(super) async fn give_up_lease(
+        &self,
+        partition: &PartitionId,
+        to: Option<InstanceId>,
+    ) -> Result<(), ServiceError> {
+        lease::give_up(&self.store, partition, &self.me.instance, to)
+            .await
+            .map(drop)
+            .map_err(|e| ServiceError::Unavailable(e.to_string()))
+    }
+
     /// Tells all other members to look at the table; does not wait.
     pub(crate) fn hint_members(self: &Arc<Self>) {
         let Some(table) = self.view.get().table.clone() else {
@@ -72,5 +89,19 @@ impl Context {
             let address = member.address.clone();
             tokio::spawn(async move { context.rpc.hint(&address).await });
         }
+    }
+
+    /// As [`Context::hint_members`], and waits, within reason, until they have looked: what a caller was told about a
+    /// collection then holds at every node that can be reached.
+    pub(super) async fn sync_members(self: &Arc<Self>) {
+        let Some(table) = self.view.get().table.clone() else {
+            return;
+        };
+        let others = table
+            .members
+            .iter()
+            .filter(|(instance, _)| **instance != self.me.instance)
+            .map(|(_, member)| self.rpc.hint(&member.address));
+        futures::future::join_all(others).await;
     }
 }

@@ -5,13 +5,14 @@
 //! the engine after the replica is as fresh as they ask.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use brainy_coordination::assignment::{AssignmentTable, ReaderState};
 use brainy_coordination::document::{self, DocumentError, Update, Versioned};
 use brainy_coordination::handoff::{self, Action, Local};
 use brainy_coordination::keys;
-use brainy_coordination::lease::{self, Lease, LeaseState, OwnerEvidence};
+use brainy_coordination::lease::{self, Lease, OwnerEvidence};
 use brainy_coordination::owner::{Finished, Owner, Stopped, WriteError};
 use brainy_coordination::replica::{Replica, ReplicaError};
 use brainy_coordination::takeover::TakeoverError;
@@ -63,6 +64,12 @@ pub(super) struct Host {
     replica: tokio::sync::Mutex<Option<Replica<Machine>>>,
     local: watch::Sender<Local>,
     state: Mutex<State>,
+    /// The successor that asked this node to seal.
+    asked_for: Mutex<Option<InstanceId>>,
+    /// Something suggests that the lease is not ours any more: look at it although we own.
+    suspect: AtomicBool,
+    /// A takeover or a release may have ended half-way: the lease may name us although we do not own.
+    half_way: AtomicBool,
     /// Serialises and shares checks that the lease is still ours.
     confirmed: tokio::sync::Mutex<Option<Instant>>,
     nudge: Notify,
@@ -78,7 +85,11 @@ struct State {
 
 impl Host {
     /// Starts hosting; the task ends by itself when the table gives the node nothing to do with the partition.
-    pub(super) fn start(context: Arc<Context>, partition: PartitionId, machine: Machine) -> Arc<Self> {
+    pub(super) fn start(
+        context: Arc<Context>,
+        partition: PartitionId,
+        machine: Machine,
+    ) -> Arc<Self> {
         let host = Arc::new(Self {
             partition,
             stop: context.stop.child_token(),
@@ -88,6 +99,9 @@ impl Host {
             replica: tokio::sync::Mutex::new(None),
             local: watch::Sender::new(Local::Nothing),
             state: Mutex::default(),
+            asked_for: Mutex::new(None),
+            suspect: AtomicBool::new(false),
+            half_way: AtomicBool::new(false),
             confirmed: tokio::sync::Mutex::new(None),
             nudge: Notify::new(),
         });
@@ -123,6 +137,12 @@ impl Host {
         self.finished.is_cancelled()
     }
 
+    /// The lease may have been taken: look at it.
+    pub(super) fn suspect(&self) {
+        self.suspect.store(true, Ordering::Relaxed);
+        self.nudge.notify_one();
+    }
+
     /// Look at the world now.
     pub(super) fn nudge(&self) {
         self.nudge.notify_one();
@@ -132,7 +152,11 @@ impl Host {
     ///
     /// # Errors
     /// `WrongNode` when it does not; otherwise what the write came to.
-    pub(super) async fn write(&self, request: Nonce, op: WriteOp) -> Result<LogPosition, ServiceError> {
+    pub(super) async fn write(
+        &self,
+        request: Nonce,
+        op: WriteOp,
+    ) -> Result<LogPosition, ServiceError> {
         let mut owner = self.state.lock().owner.clone();
         if owner.is_none() && self.is_wanted_here() {
             // A handoff to this node is under way: waiting here is shorter than asking around.
@@ -147,7 +171,10 @@ impl Host {
         owner.write(request, op).await.map_err(|e| match e {
             WriteError::Rejected(error) => error,
             WriteError::Overloaded => ServiceError::Overloaded {
-                reason: format!("{WRITE_QUEUE} writes are waiting for partition {}", self.partition),
+                reason: format!(
+                    "{WRITE_QUEUE} writes are waiting for partition {}",
+                    self.partition
+                ),
                 retry_after_ms: 200,
             },
             WriteError::NotOwner => self.wrong_node("it is moving to another instance"),
@@ -188,7 +215,9 @@ impl Host {
             let enough = match consistency {
                 Consistency::Strong => self.confirm(&owner, asked).await?,
                 Consistency::Bounded(ms) => {
-                    let oldest = asked.checked_sub(Duration::from_millis(ms)).unwrap_or(asked);
+                    let oldest = asked
+                        .checked_sub(Duration::from_millis(ms))
+                        .unwrap_or(asked);
                     self.confirm(&owner, oldest).await?
                 }
                 Consistency::Eventual => true,
@@ -236,6 +265,8 @@ impl Host {
             .map_err(|e| ServiceError::Unavailable(e.to_string()))?;
         if ours {
             *confirmed = Some(began);
+        } else {
+            self.suspect();
         }
         Ok(ours)
     }
@@ -263,38 +294,26 @@ impl Host {
                 self.partition
             )));
         }
-        self.seal(Some(to.clone())).await;
-        self.release_leftover_lease(to)
-            .await
-            .map_err(|e| ServiceError::Unavailable(e.to_string()))
-    }
-
-    /// A lease that an earlier run of this instance, or a release that failed, left held: nobody writes under it, but a
-    /// successor cannot know.
-    async fn release_leftover_lease(&self, to: &InstanceId) -> Result<(), DocumentError> {
-        let Some(lease) = lease::load(&self.context.store, &self.partition).await? else {
-            return Ok(());
-        };
-        let ours = lease.owner.instance == self.context.me.instance;
-        if ours && lease.state == LeaseState::Held && self.state.lock().owner.is_none() {
-            let at = LogPosition::new(lease.epoch, 0);
-            let to = Some(to.clone());
-            lease::release(&self.context.store, &self.partition, &lease, at, to).await?;
+        loop {
+            // The host's own task seals, so that a caller who goes away leaves nothing half done.
+            if self.state.lock().owner.is_some() {
+                let mut local = self.local.subscribe();
+                *self.asked_for.lock() = Some(to.clone());
+                self.nudge.notify_one();
+                // The sender lives as long as this host.
+                let _changed = local
+                    .wait_for(|l| !matches!(l, Local::Owning | Local::Sealing))
+                    .await;
+            }
+            // A takeover needs the replica: while this is held, none is under way and none begins.
+            let _replica = self.replica.lock().await;
+            if self.state.lock().owner.is_none() {
+                return self
+                    .context
+                    .give_up_lease(&self.partition, Some(to.clone()))
+                    .await;
+            }
         }
-        Ok(())
-    }
-
-    /// Seals, if this node owns the partition, and waits until the owner has stopped.
-    pub(super) async fn seal(&self, to: Option<InstanceId>) {
-        let owner = self.state.lock().owner.clone();
-        let Some(owner) = owner else {
-            return;
-        };
-        let mut local = self.local.subscribe();
-        self.local.send_replace(Local::Sealing);
-        owner.seal(to).await;
-        // The sender lives as long as this host.
-        let _changed = local.wait_for(|l| *l != Local::Sealing).await;
     }
 
     async fn run(self: Arc<Self>) {
@@ -318,7 +337,7 @@ impl Host {
                 () = self.stop.cancelled() => break,
             };
             let wait = match (&action, outcome) {
-                (Action::Drop, _) => break,
+                (Action::Drop, Ok(())) => break,
                 (_, Err(Step::Again)) => AGAIN,
                 (_, Err(Step::Later(error))) => {
                     tracing::debug!(partition = %self.partition, ?action, error, "step not done yet");
@@ -360,7 +379,9 @@ impl Host {
         let me = &self.context.me;
         let reads = assignment.is_some_and(|a| a.reader(&me.instance).is_some());
         let local = *self.local.borrow();
-        let lease = if local == Local::Warm && handoff::wanted(assignment, &me.instance) {
+        let suspect = local == Local::Owning && self.suspect.swap(false, Ordering::Relaxed);
+        let wanted = handoff::wanted(assignment, &me.instance);
+        let lease = if suspect || (local == Local::Warm && wanted) {
             lease::load(&self.context.store, &self.partition).await?
         } else {
             None
@@ -368,6 +389,14 @@ impl Host {
         let evidence = lease.as_ref().map_or(OwnerEvidence::Presumed, |l| {
             self.context.evidence(&view, &l.owner)
         });
+        let asked_for = self.asked_for.lock().clone();
+        if let Some(to) = asked_for.filter(|_| local == Local::Owning) {
+            if handoff::may_release(assignment, &me.instance, &to) {
+                return Ok((Action::Seal, None));
+            }
+            // The table was changed since: the handoff is off.
+            *self.asked_for.lock() = None;
+        }
         let action = handoff::next(
             me,
             assignment,
@@ -390,17 +419,28 @@ impl Host {
                 self.publish_reading().await;
                 Ok(())
             }
-            Action::Drop => Ok(()),
+            Action::Drop => {
+                // A takeover that failed half-way, or a release that did, may have left the lease in our name.
+                if self.half_way.swap(false, Ordering::Relaxed) {
+                    let given_up = self.context.give_up_lease(&self.partition, None).await;
+                    if let Err(error) = given_up {
+                        self.half_way.store(true, Ordering::Relaxed);
+                        return Err(Step::Later(error.to_string()));
+                    }
+                }
+                Ok(())
+            }
             Action::Warm => self.warm().await,
             Action::AskRelease(owner) => self.ask_release(&owner).await,
             Action::TakeOver(reason) => self.take_over(reason, lease, work).await,
             Action::Publish => self.publish_owner().await,
             Action::Seal => {
-                tracing::info!(partition = %self.partition, "the table gives the partition to another instance: sealing");
+                let to = self.asked_for.lock().take();
+                tracing::info!(partition = %self.partition, ?to, "sealing");
                 self.local.send_replace(Local::Sealing);
                 let owner = self.state.lock().owner.clone();
                 if let Some(owner) = owner {
-                    owner.seal(None).await;
+                    owner.seal(to).await;
                 }
                 Ok(())
             }
@@ -477,9 +517,8 @@ impl Host {
         let Some(mut replica) = guard.take() else {
             return Err(Step::Later("the replica is in use".to_owned()));
         };
-        let taken = replica
-            .take_over(&self.context.me, observed.as_ref())
-            .await;
+        self.half_way.store(true, Ordering::Relaxed);
+        let taken = replica.take_over(&self.context.me, observed.as_ref()).await;
         let ownership = match taken {
             Ok(ownership) => ownership,
             Err(error) => {
@@ -496,19 +535,26 @@ impl Host {
             }
         };
         let epoch = ownership.epoch();
-        let (owner, task) = Owner::start(replica, ownership, AppenderConfig::default(), WRITE_QUEUE);
+        let (owner, task) =
+            Owner::start(replica, ownership, AppenderConfig::default(), WRITE_QUEUE);
         {
             let mut state = self.state.lock();
             state.owner = Some(owner.clone());
             state.trouble = None;
         }
+        self.half_way.store(false, Ordering::Relaxed);
+        self.suspect.store(false, Ordering::Relaxed);
         self.local.send_replace(Local::Owning);
         let took = began.elapsed();
         tracing::info!(partition = %self.partition, epoch, ?reason, took_ms = took.as_millis(), "took over");
         self.context.metrics.takeovers.inc();
-        self.context.metrics.takeover_seconds.observe(took.as_secs_f64());
+        self.context
+            .metrics
+            .takeover_seconds
+            .observe(took.as_secs_f64());
         let stop = self.stop.child_token();
         let maintenance = tokio::spawn(maintain::run(
+            self.clone(),
             self.context.clone(),
             self.partition.clone(),
             self.machine.clone(),
@@ -598,12 +644,20 @@ impl Host {
             None => (None, None),
         };
         tracing::info!(partition = %self.partition, ?why, "no longer the owner");
+        // A release that failed leaves the lease in our name.
+        if matches!(why, Some(Stopped::Failed(_)) | None) {
+            self.half_way.store(true, Ordering::Relaxed);
+        }
         let trouble = match &why {
             Some(Stopped::Failed(text)) => Some(text.clone()),
             Some(Stopped::Machine(error)) => Some(error.to_string()),
             _ => None,
         };
-        let local = if replica.is_some() { Local::Warm } else { Local::Nothing };
+        let local = if replica.is_some() {
+            Local::Warm
+        } else {
+            Local::Nothing
+        };
         *self.replica.lock().await = replica;
         let mut state = self.state.lock();
         state.owner = None;

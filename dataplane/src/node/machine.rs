@@ -98,7 +98,9 @@ impl PartitionMachine {
             return Ok(());
         };
         Err(ServiceError::Overloaded {
-            reason: format!("{used} bytes of writes wait to become segments, the limit is {limit} ({name})"),
+            reason: format!(
+                "{used} bytes of writes wait to become segments, the limit is {limit} ({name})"
+            ),
             retry_after_ms: 1000,
         })
     }
@@ -159,8 +161,7 @@ impl Machine for PartitionMachine {
         let mut staged = self.staged.lock();
         let changes = resolve(&op, &staged.overlay.over(&self.state))
             .map_err(|e| ServiceError::BadRequest(e.to_string()))?;
-        let payload =
-            encode(&changes).map_err(|e| ServiceError::Internal(e.to_string()))?;
+        let payload = encode(&changes).map_err(|e| ServiceError::Internal(e.to_string()))?;
         staged.overlay.add(ticket, &changes);
         staged.tickets.insert(ticket, changes);
         Ok(payload)

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
+use super::host::Host;
 use super::machine::PartitionMachine;
 use crate::engine::{EngineError, compaction};
 
@@ -28,12 +29,15 @@ const COLLECT_EVERY: u32 = 4;
 
 /// Runs until `stop`, or until a successor is met.
 pub(super) async fn run(
+    host: Arc<Host>,
     context: Arc<Context>,
     partition: PartitionId,
     machine: Arc<PartitionMachine>,
     owner: Owner<PartitionMachine>,
     stop: CancellationToken,
 ) {
+    // What an earlier owner of this process left unpublished never will be: its epoch is over.
+    machine.building.lock().clear();
     let epoch = owner.epoch();
     let grace = context.config.gc_grace;
     let mut job = Maintenance {
@@ -57,7 +61,10 @@ pub(super) async fn run(
         };
         match round {
             Ok(()) => {}
-            Err(Stop::Deposed) => return,
+            Err(Stop::Deposed) => {
+                host.suspect();
+                return;
+            }
             Err(Stop::Failed(error)) => {
                 job.context.metrics.maintenance_errors.inc();
                 tracing::warn!(partition = %job.partition, error, "a background job failed; it will be tried again");
@@ -101,23 +108,39 @@ impl Maintenance {
         let settings = self.context.settings();
         let unflushed = self.machine.state().stats().unflushed_bytes;
         let old = self.flushed.elapsed() >= Duration::from_millis(settings.flush_interval_ms);
-        let over_budget = self.context.budget.used.load(Ordering::Relaxed) * 2
-            > self.context.budget.limit;
+        let over_budget =
+            self.context.budget.used.load(Ordering::Relaxed) * 2 > self.context.budget.limit;
         let unflushed = unflushed as u64;
         let long = self.replay_length() >= MAX_REPLAY;
         if unflushed >= settings.flush_bytes || (unflushed > 0 && (old || over_budget || long)) {
             self.flush().await?;
             self.flushed = Instant::now();
+        } else if long {
+            self.pass_over_nothing().await?;
         }
-        self.compact(settings.segment_merge_threshold as usize).await?;
+        self.compact(settings.segment_merge_threshold as usize)
+            .await?;
         if self.collected.elapsed() * COLLECT_EVERY >= self.context.config.gc_grace {
             let building = self.machine.building.lock().clone();
             let collected = self.collector.collect(&building).await.map_err(failed)?;
             let removed = collected.slots + collected.segment_objects;
-            self.context.metrics.collected_objects.inc_by(removed as u64);
+            self.context
+                .metrics
+                .collected_objects
+                .inc_by(removed as u64);
             self.collected = Instant::now();
         }
         Ok(())
+    }
+
+    /// Moves `applied` on over slots that changed nothing (deletions of what was not there): no segment, less to replay.
+    async fn pass_over_nothing(&self) -> Result<(), Stop> {
+        // Read before looking at the buffers: if they are empty then, everything up to here is in segments.
+        let position = self.machine.state().position();
+        if self.machine.state().stats().unflushed_bytes > 0 {
+            return Ok(());
+        }
+        self.publish(None, &BTreeSet::new(), Some(position)).await
     }
 
     /// Slots of the log that are not contained in segments, of this epoch at least.
@@ -206,13 +229,24 @@ impl Maintenance {
         applied: Option<LogPosition>,
     ) -> Result<(), Stop> {
         let cache = self.machine.cache();
-        if let Some(built) = &built {
-            cache.upload(&self.partition, built).await.map_err(failed)?;
+        if let Some(built) = &built
+            && let Err(error) = cache.upload(&self.partition, built).await
+        {
+            // Nothing names it and nothing will: the next try builds another.
+            self.machine.building.lock().remove(&built.id);
+            cache.remove(&self.partition, &built.id);
+            return Err(failed(error));
         }
         let written = self
             .owner
             .publisher()
             .publish(|m| {
+                // An earlier attempt without an answer may have landed: then this one has nothing to add.
+                let done = applied.is_some_and(|applied| applied <= m.applied);
+                let present = |id: &SegmentId| m.segments.iter().any(|s| s.id == *id);
+                if done || !replaced.iter().all(present) {
+                    return;
+                }
                 m.segments.retain(|s| !replaced.contains(&s.id));
                 if let Some(built) = &built
                     && !m.segments.iter().any(|s| s.id == built.id)
@@ -225,9 +259,8 @@ impl Maintenance {
             })
             .await?;
         let loaded = self.machine.load(&written).await;
-        if let Some(built) = &built {
-            self.machine.building.lock().remove(&built.id);
-        }
+        // Earlier builds whose publication had no clear answer are decided now: the manifest names them or nobody will.
+        self.machine.building.lock().clear();
         loaded.map_err(failed)
     }
 }

@@ -73,7 +73,11 @@ impl NodeMetrics {
             routing_retries: Counter::default(),
         };
         let m = metrics.clone();
-        registry.register("takeovers", "Partition takeovers that succeeded", m.takeovers);
+        registry.register(
+            "takeovers",
+            "Partition takeovers that succeeded",
+            m.takeovers,
+        );
         registry.register(
             "takeover_seconds",
             "Time from the decision to take a partition over to its first write",
@@ -93,7 +97,11 @@ impl NodeMetrics {
             m.collected_objects,
         );
         registry.register("partitions_owned", "Partitions owned", m.owned);
-        registry.register("partitions_reading", "Partitions loaded for reading", m.reading);
+        registry.register(
+            "partitions_reading",
+            "Partitions loaded for reading",
+            m.reading,
+        );
         registry.register(
             "partitions_troubled",
             "Partitions that cannot go on until a person acts",
@@ -110,9 +118,21 @@ impl NodeMetrics {
             "Memory of loaded partitions, estimated",
             m.partition_memory_bytes,
         );
-        registry.register("store_gets", "GET requests sent to the bucket", m.store_gets);
-        registry.register("store_puts", "PUT requests sent to the bucket", m.store_puts);
-        registry.register("store_lists", "LIST requests sent to the bucket", m.store_lists);
+        registry.register(
+            "store_gets",
+            "GET requests sent to the bucket",
+            m.store_gets,
+        );
+        registry.register(
+            "store_puts",
+            "PUT requests sent to the bucket",
+            m.store_puts,
+        );
+        registry.register(
+            "store_lists",
+            "LIST requests sent to the bucket",
+            m.store_lists,
+        );
         registry.register(
             "store_retries",
             "Requests to the bucket repeated after a transient error",

@@ -28,11 +28,11 @@ use std::time::Duration;
 use brainy_coordination::assignment::{AssignmentTable, Member, ReaderState, Role};
 use brainy_coordination::config::{ConfigWatcher, EffectiveConfig};
 use brainy_coordination::document::{self, DocumentError, Update, Versioned};
-use brainy_coordination::handoff::Local;
+use brainy_coordination::handoff::{self, Local};
 use brainy_coordination::keys;
 use brainy_coordination::lease::Identity;
 use brainy_coordination::rebalance;
-use brainy_coordination::types::PartitionId;
+use brainy_coordination::types::{InstanceId, PartitionId};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, Semaphore};
@@ -294,11 +294,34 @@ impl Node {
                 .await
                 .map(Response::Read),
             Request::Release { partition, to } => {
-                let host = self.hosted(&partition)?;
-                host.release(&to).await?;
+                match self.host(&partition) {
+                    Some(host) => host.release(&to).await?,
+                    None => self.release_unhosted(&partition, &to).await?,
+                }
                 Ok(Response::Released)
             }
         }
+    }
+
+    /// An earlier run of this instance holds the lease of a partition that this run has nothing to do with.
+    async fn release_unhosted(
+        &self,
+        partition: &PartitionId,
+        to: &InstanceId,
+    ) -> Result<(), ServiceError> {
+        let view = self
+            .view()
+            .refresh()
+            .await
+            .map_err(|e| ServiceError::Unavailable(e.to_string()))?;
+        if !handoff::may_release(view.assignment(partition), &self.me().instance, to) {
+            return Err(ServiceError::Conflict(format!(
+                "the assignment table does not give {partition} to {to}"
+            )));
+        }
+        self.context()
+            .give_up_lease(partition, Some(to.clone()))
+            .await
     }
 
     fn hosted(&self, partition: &PartitionId) -> Result<Arc<Host>, ServiceError> {

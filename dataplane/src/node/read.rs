@@ -28,11 +28,13 @@ impl Node {
             .unwrap_or_else(|| self.default_consistency());
         let mut hosts = Vec::with_capacity(partitions.len());
         for partition in &partitions {
-            let host = self.host(partition).ok_or_else(|| ServiceError::WrongNode {
-                partition: partition.clone(),
-                reason: "it is not loaded on this instance".to_owned(),
-                ask: None,
-            })?;
+            let host = self
+                .host(partition)
+                .ok_or_else(|| ServiceError::WrongNode {
+                    partition: partition.clone(),
+                    reason: "it is not loaded on this instance".to_owned(),
+                    ask: None,
+                })?;
             hosts.push(host);
         }
         let token = options.token.as_ref();

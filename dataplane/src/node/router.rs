@@ -166,6 +166,10 @@ impl Node {
         }
         match failure {
             None => Ok(WriteReceipt { token }),
+            // These promise that nothing was written, which holds for the partition and not for the request.
+            Some(ServiceError::Unavailable(text)) if !token.0.is_empty() => Err(
+                ServiceError::Unknown(format!("a part is stored, a part is not: {text}")),
+            ),
             Some(error) => Err(error),
         }
     }
@@ -181,15 +185,20 @@ impl Node {
         // Once a try may have happened, only a definite answer under the same id makes it certain again.
         let mut uncertain = None;
         loop {
-            let error = match self.write_once(&partition, request, &op, tries.left()).await {
+            let error = match self
+                .write_once(&partition, request, &op, tries.left())
+                .await
+            {
                 Ok(position) => return Ok((partition, position)),
                 Err(error) => error,
             };
             if let ServiceError::Unknown(_) = error {
                 uncertain = Some(error.clone());
             }
-            if !retryable(&error) {
-                return Err(error);
+            // After an uncertain try even "overloaded" is worth waiting for: only an answer under this id settles it.
+            let settle = uncertain.is_some() && matches!(error, ServiceError::Overloaded { .. });
+            if !retryable(&error) && !settle {
+                return Err(uncertain.unwrap_or(error));
             }
             self.metrics().routing_retries.inc();
             if let Err(error) = tries.next(error).await {
@@ -246,7 +255,10 @@ impl Node {
         op: &WriteOp,
         timeout: Duration,
     ) -> Result<LogPosition, ServiceError> {
-        let Some(member) = view.member(instance).filter(|m| m.state != MemberState::Gone) else {
+        let Some(member) = view
+            .member(instance)
+            .filter(|m| m.state != MemberState::Gone)
+        else {
             return Err(ServiceError::Unavailable(format!(
                 "{instance}, the owner of {partition}, is gone"
             )));
@@ -410,7 +422,9 @@ impl Node {
             return self.read_here(partitions, options, query).await;
         }
         let Some(member) = view.member(instance) else {
-            return Err(ServiceError::Unavailable(format!("{instance} has no address")));
+            return Err(ServiceError::Unavailable(format!(
+                "{instance} has no address"
+            )));
         };
         let call = Request::Read {
             partitions,

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request as AnyRequest, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::post;
 use brainy_coordination::types::{InstanceId, LogPosition, NameError, Nonce, PartitionId};
 use serde::{Deserialize, Serialize};
@@ -145,25 +147,35 @@ impl RpcClient {
         let body = rmp_serde::to_vec_named(request)
             .map_err(|e| ServiceError::Internal(format!("request does not encode: {e}")))?;
         let sent = self.post(address, PATH, body, timeout).await;
+        // Whatever is not an answer leaves open whether a write happened.
         let is_write = matches!(request, Request::Write { .. });
-        let failed = |e: reqwest::Error| {
-            let text = format!("node at {address}: {}", innermost(&e));
-            if is_write && !e.is_connect() {
+        let unanswered = |text: String| {
+            let text = format!("node at {address}: {text}");
+            if is_write {
                 ServiceError::Unknown(text)
             } else {
                 ServiceError::Unavailable(text)
             }
         };
-        let answer = sent.map_err(failed)?;
-        if answer.status() != StatusCode::OK {
-            return Err(ServiceError::Unavailable(format!(
-                "node at {address} answered {} to a request between nodes",
-                answer.status()
-            )));
+        let answer = sent.map_err(|e| match e.is_connect() {
+            true => ServiceError::Unavailable(format!("node at {address}: {}", innermost(&e))),
+            false => unanswered(innermost(&e)),
+        })?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::FORBIDDEN => {
+                return Err(ServiceError::Unavailable(format!(
+                    "node at {address} has another API key"
+                )));
+            }
+            other => return Err(unanswered(format!("status {other}"))),
         }
-        let bytes = answer.bytes().await.map_err(failed)?;
-        let answer: Result<Response, ServiceError> = rmp_serde::from_slice(&bytes)
-            .map_err(|e| ServiceError::Internal(format!("answer of {address}: {e}")))?;
+        let bytes = answer
+            .bytes()
+            .await
+            .map_err(|e| unanswered(innermost(&e)))?;
+        let answer: Result<Response, ServiceError> =
+            rmp_serde::from_slice(&bytes).map_err(|e| unanswered(e.to_string()))?;
         answer
     }
 
@@ -206,6 +218,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 /// The answering side.
 pub fn router(node: Node) -> Router {
+    let guard = axum::middleware::from_fn_with_state(node.clone(), need_key);
     Router::new()
         .route(PATH, post(answer))
         .route(HINT_PATH, post(hint))
@@ -214,15 +227,11 @@ pub fn router(node: Node) -> Router {
             post(accept_loss),
         )
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
+        .route_layer(guard)
         .with_state(node)
 }
 
-async fn answer(
-    State(node): State<Node>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Vec<u8>, StatusCode> {
-    check_key(&node, &headers)?;
+async fn answer(State(node): State<Node>, body: Bytes) -> Result<Vec<u8>, StatusCode> {
     let answer = match rmp_serde::from_slice::<Request>(&body) {
         Ok(request) => node.answer(request).await,
         Err(e) => Err(ServiceError::BadRequest(format!(
@@ -235,19 +244,22 @@ async fn answer(
     })
 }
 
-async fn hint(State(node): State<Node>, headers: HeaderMap) -> Result<StatusCode, StatusCode> {
-    check_key(&node, &headers)?;
-    node.view().hint();
-    Ok(StatusCode::NO_CONTENT)
+/// Answers when it has looked, so that whoever waits for the answer knows that this node knows.
+async fn hint(State(node): State<Node>) -> StatusCode {
+    match node.view().refresh().await {
+        Ok(_) => StatusCode::NO_CONTENT,
+        Err(error) => {
+            tracing::debug!(%error, "cannot follow a hint now");
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    }
 }
 
 /// An administrator's answer to a damaged log slot.
 async fn accept_loss(
     State(node): State<Node>,
-    headers: HeaderMap,
     Path((collection, index, position)): Path<(String, String, String)>,
 ) -> Result<StatusCode, (StatusCode, String)> {
-    check_key(&node, &headers).map_err(|code| (code, "the admin key is needed".to_owned()))?;
     let bad = |what: String| (StatusCode::BAD_REQUEST, what);
     let partition: PartitionId = format!("{collection}/{index}")
         .parse()
@@ -255,11 +267,27 @@ async fn accept_loss(
     let position = position
         .split_once(':')
         .and_then(|(e, s)| Some(LogPosition::new(e.parse().ok()?, s.parse().ok()?)))
-        .ok_or_else(|| bad(format!("'{position}' is not a position '{{epoch}}:{{seq}}'")))?;
+        .ok_or_else(|| {
+            bad(format!(
+                "'{position}' is not a position '{{epoch}}:{{seq}}'"
+            ))
+        })?;
     node.accept_loss(&partition, position)
         .await
-        .map_err(|e| (StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
+        .map_err(|e| match e {
+            ServiceError::Conflict(text) => (StatusCode::CONFLICT, text),
+            ServiceError::NotFound(text) => (StatusCode::NOT_FOUND, text),
+            other => (StatusCode::SERVICE_UNAVAILABLE, other.to_string()),
+        })?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Refuses before the body is read.
+async fn need_key(State(node): State<Node>, request: AnyRequest, next: Next) -> HttpResponse {
+    match check_key(&node, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(code) => (code, "the admin API key is needed").into_response(),
+    }
 }
 
 fn check_key(node: &Node, headers: &HeaderMap) -> Result<(), StatusCode> {

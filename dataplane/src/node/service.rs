@@ -8,9 +8,7 @@ use brainy_coordination::assignment::AssignmentTable;
 use brainy_coordination::config::{ConfigError, ConfigStore, SharedConfig};
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::handoff::Local;
-use brainy_coordination::manifest::{
-    self, Collection, CollectionSpec, HnswParams, ManifestError,
-};
+use brainy_coordination::manifest::{self, Collection, CollectionSpec, HnswParams, ManifestError};
 use brainy_coordination::rebalance;
 use brainy_coordination::types::{LogPosition, Nonce, PartitionId};
 use serde_json::{Value, json};
@@ -68,7 +66,7 @@ impl DataService for Node {
             .await
             .map_err(from_document)?;
         self.view().refresh().await.map_err(from_document)?;
-        self.context().hint_members();
+        self.context().sync_members().await;
         self.wait_until_serving(&collection).await;
         Ok(())
     }
@@ -81,7 +79,7 @@ impl DataService for Node {
             .await
             .map_err(from_document)?;
         self.view().refresh().await.map_err(from_document)?;
-        self.context().hint_members();
+        self.context().sync_members().await;
         Ok(dropped.is_some())
     }
 
@@ -249,7 +247,10 @@ impl DataService for Node {
         let waiting = self.waiting_for(table);
         match waiting.len() {
             0 => Ok(()),
-            n => Err(format!("{n} partitions are not served yet: {}", waiting.join(", "))),
+            n => Err(format!(
+                "{n} partitions are not served yet: {}",
+                waiting.join(", ")
+            )),
         }
     }
 
@@ -330,10 +331,18 @@ impl DataService for Node {
         figures.unflushed_bytes.set(unflushed);
         figures.partition_memory_bytes.set(memory);
         let counts = self.store().counts();
-        figures.store_gets.set(counts.gets.load(Ordering::Relaxed) as i64);
-        figures.store_puts.set(counts.puts.load(Ordering::Relaxed) as i64);
-        figures.store_lists.set(counts.lists.load(Ordering::Relaxed) as i64);
-        figures.store_retries.set(counts.retries.load(Ordering::Relaxed) as i64);
+        figures
+            .store_gets
+            .set(counts.gets.load(Ordering::Relaxed) as i64);
+        figures
+            .store_puts
+            .set(counts.puts.load(Ordering::Relaxed) as i64);
+        figures
+            .store_lists
+            .set(counts.lists.load(Ordering::Relaxed) as i64);
+        figures
+            .store_retries
+            .set(counts.retries.load(Ordering::Relaxed) as i64);
         exposition(&self.0.registry.lock())
     }
 
@@ -395,6 +404,22 @@ impl Node {
         partition: &PartitionId,
         position: LogPosition,
     ) -> Result<(), ServiceError> {
+        let view = self.view().refresh().await.map_err(from_document)?;
+        if view.assignment(partition).is_none() {
+            return Err(ServiceError::NotFound(format!(
+                "there is no partition {partition}"
+            )));
+        }
+        // Only what is damaged now: a mark set in advance would one day skip a slot that nobody looked at.
+        let store = self.store();
+        if !brainy_coordination::wal::is_damaged(store, partition, position)
+            .await
+            .map_err(|e| ServiceError::Unavailable(e.to_string()))?
+        {
+            return Err(ServiceError::Conflict(format!(
+                "log slot {position} of {partition} is not damaged: take the position from the error of the partition"
+            )));
+        }
         let by = format!("accepted through {}", self.me().instance);
         brainy_coordination::wal::accept_loss(self.store(), partition, position, &by)
             .await
@@ -411,8 +436,7 @@ impl Node {
     /// not waited for: `/health` and metrics report it, and the others are to be served meanwhile.
     fn waiting_for(&self, table: &AssignmentTable) -> Vec<String> {
         let me = &self.me().instance;
-        let troubled =
-            |p: &PartitionId| self.host(p).is_some_and(|h| h.status().trouble.is_some());
+        let troubled = |p: &PartitionId| self.host(p).is_some_and(|h| h.status().trouble.is_some());
         let owning = |p: &PartitionId| {
             self.host(p)
                 .is_some_and(|h| matches!(h.status().local, Local::Owning | Local::Sealing))

@@ -142,7 +142,11 @@ impl ClusterView {
     }
 
     /// Polls until `stop`.
-    pub(crate) async fn run(&self, settings: watch::Receiver<EffectiveConfig>, stop: CancellationToken) {
+    pub(crate) async fn run(
+        &self,
+        settings: watch::Receiver<EffectiveConfig>,
+        stop: CancellationToken,
+    ) {
         loop {
             let interval = Duration::from_millis(settings.borrow().assignment_poll_interval_ms);
             tokio::select! {
