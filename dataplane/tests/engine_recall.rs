@@ -171,7 +171,7 @@ fn graph_searches_find_the_nearest_under_every_distance_and_selectivity() {
 
 #[test]
 fn segments_of_hnsw_rs_are_opened_searched_and_filtered_like_native_ones() {
-    let points = points(4_000);
+    let points = points(5_000);
     let options = BuildOptions {
         graph: GraphBuilder::HnswRs,
         ..BuildOptions::default()
@@ -183,9 +183,10 @@ fn segments_of_hnsw_rs_are_opened_searched_and_filtered_like_native_ones() {
         Distance::Manhattan,
     ] {
         let (state, _dir) = state(&points, measure, options);
-        for share in [1.0, 0.5, 0.1] {
+        // Loose filters and a narrow search: all of these are walks.
+        for share in [1.0, 0.5] {
             let filter = (share < 1.0).then(|| below(share));
-            let recall = recall(&state, &points, filter.as_ref(), Some(64));
+            let recall = recall(&state, &points, filter.as_ref(), Some(40));
             println!("{measure:?} share {share}: recall {recall:.3} (seed {SEED})");
             assert!(
                 recall >= 0.95,
