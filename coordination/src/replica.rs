@@ -21,7 +21,7 @@ use crate::store::retry::Store;
 use crate::types::{LogPosition, PartitionId};
 use crate::wal::{Entry, Slot, WalError, read_slot};
 
-/// Slots read at once while there is a backlog.
+/// Most slots read at once while there is a backlog.
 const READ_AHEAD: usize = 16;
 
 /// What the log is applied to. State after a position is a function of the log up to it.
@@ -210,14 +210,16 @@ impl<M: Machine> Replica<M> {
     /// waits `gc_grace` after the manifest passed a slot, so an absent slot is trusted if the manifest was read within
     /// half of that, and otherwise only after reading the manifest again.
     ///
+    /// The end is the first slot that any request of this call found absent, not the newest one there is: under steady
+    /// writes the call does not chase the owner.
+    ///
     /// # Errors
     /// The log is damaged or unreadable, or the store fails.
     pub async fn catch_up(&mut self) -> Result<(), ReplicaError> {
+        let started = Instant::now();
         loop {
-            let started = Instant::now();
             let slot = read_slot(&self.store, &self.partition, self.position.next()).await?;
-            if self.pass(slot).await? {
-                self.read_ahead().await?;
+            if self.pass(slot).await? && !self.read_ahead().await? {
                 continue;
             }
             if self.lost_in == Some(self.position.epoch) && self.later_epoch_began().await? {
@@ -237,22 +239,28 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    /// Applies what the following slots hold, several requests at a time, until one is absent or the epoch ends.
-    async fn read_ahead(&mut self) -> Result<(), ReplicaError> {
+    /// Applies what the following slots hold, more requests at a time the more there are. Says whether it met an absent
+    /// slot; otherwise the epoch ended or the position jumped.
+    async fn read_ahead(&mut self) -> Result<bool, ReplicaError> {
         let mut ahead = FuturesOrdered::new();
         let mut next = self.position;
+        let mut width = 1;
         loop {
-            while ahead.len() < READ_AHEAD {
+            while ahead.len() < width {
                 next = next.next();
                 let (store, partition, at) = (self.store.clone(), self.partition.clone(), next);
                 ahead.push_back(async move { read_slot(&store, &partition, at).await });
             }
+            width = (width * 2).min(READ_AHEAD);
             let Some(slot) = ahead.next().await else {
-                return Ok(());
+                return Ok(false);
             };
             let expected = self.position.next();
-            if !self.pass(slot?).await? || self.position != expected {
-                return Ok(());
+            if !self.pass(slot?).await? {
+                return Ok(true);
+            }
+            if self.position != expected {
+                return Ok(false);
             }
         }
     }

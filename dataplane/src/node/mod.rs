@@ -1,8 +1,8 @@
 //! A running node: what is assigned to it, hosted; what is asked of it, answered or passed on.
 //!
-//! The way of a write: [`crate::api`] → [`Node::route_write`](router) → (another node's [`rpc`]) → [`host`] →
-//! [`brainy_coordination::owner`] → the log; then [`machine`] applies it, and [`maintain`] makes segments of it.
-//! The way of a query: [`crate::api`] → [`router`] → (another node's [`rpc`]) → [`read`] → [`crate::engine`].
+//! The way of a write: [`crate::api`], then `router` (`route_write`), then, possibly on another node by way of [`rpc`], `host`,
+//! then [`brainy_coordination::owner`] and the log; then `machine` applies it, and `maintain` makes segments of it.
+//! The way of a query: [`crate::api`], `router` (`route_read`), possibly [`rpc`], `read`, [`crate::engine`].
 
 mod cache;
 mod config;
