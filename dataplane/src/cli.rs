@@ -60,14 +60,20 @@ pub enum GraphBuilderArg {
 #[command(
     name = "brainyd",
     version,
-    after_help = "EXAMPLES\n  brainyd --data-dir ./data\n      A database by itself.\n  brainyd --role hybrid --instance hybrid-0 --advertise 10.0.0.7:6333 --s3-bucket vectors --s3-prefix team-a\n      A node of the cluster below s3://vectors/team-a, with credentials from the environment or the instance.\n\nEXIT CODES\n  0   stopped by SIGTERM or SIGINT after releasing what it owned\n  2   wrong options\n  69  the bucket cannot be used: name, credentials, or no conditional writes\n  70  an error of Brainy itself\n  75  a resource is busy now: the port, the data directory, the bucket; try again"
+    after_help = "EXAMPLES\n  brainyd --data-dir ./data\n      A database by itself.\n  brainyd --role hybrid --instance hybrid-0 --advertise 10.0.0.7:6333 --s3-bucket vectors --s3-prefix team-a\n      A node of the cluster below s3://vectors/team-a, with credentials from the environment or the instance.\n\nEXIT CODES\n  0   stopped by SIGTERM or SIGINT after releasing what it owned\n  2   wrong options, or an address that this machine does not have\n  69  the bucket cannot be used: name, credentials, or no conditional writes\n  70  an error of Brainy itself\n  75  a resource is busy now: the port, the data directory, the bucket; try again"
 )]
 pub struct Cli {
     /// What this process is.
     #[arg(long, env = "BRAINY_ROLE", value_enum, default_value = "standalone")]
     pub role: RoleArg,
-    /// Name of this node, stable across restarts: 1 to 63 lower-case letters, digits and '-'.
-    #[arg(long, env = "BRAINY_INSTANCE", default_value = "standalone")]
+    /// Name of this node, stable across restarts: 1 to 63 lower-case letters, digits and '-'; needed in a cluster.
+    #[arg(
+        long,
+        env = "BRAINY_INSTANCE",
+        default_value = "standalone",
+        default_value_ifs([("role", "reader", None::<&str>), ("role", "writer", None), ("role", "hybrid", None)]),
+        required_if_eq_any([("role", "reader"), ("role", "writer"), ("role", "hybrid")])
+    )]
     pub instance: InstanceId,
     /// Address to listen on.
     #[arg(long, env = "BRAINY_LISTEN", default_value = "127.0.0.1:6333")]
@@ -166,6 +172,23 @@ impl Cli {
         }
     }
 
+    /// Where other nodes reach this one, which listens on `bound`.
+    ///
+    /// # Errors
+    /// In a cluster, an address that means "all of mine" and leads nowhere from elsewhere.
+    pub fn advertised(&self, bound: SocketAddr) -> Result<String, String> {
+        let address = self.advertise.clone().unwrap_or_else(|| bound.to_string());
+        let unspecified = address
+            .parse::<SocketAddr>()
+            .is_ok_and(|address| address.ip().is_unspecified());
+        if unspecified && self.cluster_role().is_some() {
+            return Err(format!(
+                "other nodes cannot reach this one at {address}: name the address where they can with --advertise"
+            ));
+        }
+        Ok(address)
+    }
+
     /// How to reach the bucket; `None` standalone. Credentials come from the SDK's chain.
     #[must_use]
     pub fn s3(&self) -> Option<S3Config> {
@@ -256,9 +279,53 @@ mod tests {
     fn a_cluster_node_needs_a_bucket_and_standalone_needs_nothing() {
         assert!(Cli::try_parse_from(["brainyd"]).is_ok());
         assert!(Cli::try_parse_from(["brainyd", "--role", "writer"]).is_err());
-        let cli = Cli::try_parse_from(["brainyd", "--role", "writer", "--s3-bucket", "b"]).unwrap();
+        let cli = node(&["--instance", "writer-0"]).unwrap();
         assert_eq!(cli.s3().unwrap().bucket, "b");
         assert_eq!(cli.default_partitions(), 12);
+    }
+
+    /// A writer's command line.
+    fn node(more: &[&str]) -> Result<Cli, clap::Error> {
+        let args = ["brainyd", "--role", "writer", "--s3-bucket", "b"];
+        Cli::try_parse_from(args.iter().chain(more))
+    }
+
+    #[test]
+    fn a_cluster_node_needs_a_name_and_standalone_has_one() {
+        let error = node(&[]).unwrap_err().to_string();
+        assert!(error.contains("--instance"), "{error}");
+        assert_eq!(
+            node(&["--instance", "w-0"]).unwrap().instance.as_str(),
+            "w-0"
+        );
+        let alone = Cli::try_parse_from(["brainyd"]).unwrap();
+        assert_eq!(alone.instance.as_str(), "standalone");
+    }
+
+    #[test]
+    fn a_cluster_node_advertises_an_address_that_leads_somewhere() {
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], 6333));
+        let own = SocketAddr::from(([10, 0, 0, 7], 6333));
+        let named = |more: &[&str], bound| {
+            let args = ["--instance", "w-0"].iter().chain(more);
+            let args: Vec<&str> = args.copied().collect();
+            node(&args).unwrap().advertised(bound)
+        };
+        assert_eq!(named(&[], own).unwrap(), "10.0.0.7:6333");
+        assert_eq!(
+            named(&["--advertise", "w-0.brainy:6333"], everywhere).unwrap(),
+            "w-0.brainy:6333"
+        );
+        for wrong in [
+            named(&[], everywhere),
+            named(&["--advertise", "0.0.0.0:6333"], own),
+            named(&["--advertise", "[::]:6333"], own),
+        ] {
+            let error = wrong.unwrap_err();
+            assert!(error.contains("--advertise"), "{error}");
+        }
+        let alone = Cli::try_parse_from(["brainyd"]).unwrap();
+        assert_eq!(alone.advertised(everywhere).unwrap(), "0.0.0.0:6333");
     }
 
     #[test]

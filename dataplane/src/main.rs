@@ -2,19 +2,15 @@
 //!
 //! The way of a write and of a query begins in [`brainy_dataplane::api`] and goes on in [`brainy_dataplane::node`].
 
-use std::future::IntoFuture;
+mod serve;
+mod start;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use brainy_coordination::config::ConfigWatcher;
 use brainy_coordination::lease::Identity;
-use brainy_coordination::store::dir::DirStore;
-use brainy_coordination::store::probe::{ProbeOptions, probe_s3};
-use brainy_coordination::store::retry::{RetryPolicy, Store};
-use brainy_coordination::store::s3::S3Store;
-use brainy_coordination::store::{ObjectStore, StoreError};
 use brainy_dataplane::api::metrics::ApiMetrics;
 use brainy_dataplane::api::{self, ApiConfig, ApiKeys};
 use brainy_dataplane::cli::{Cli, LogFormat};
@@ -22,30 +18,20 @@ use brainy_dataplane::node::{Node, NodeConfig, rpc};
 use clap::Parser;
 use prometheus_client::registry::Registry;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{EnvFilter, Registry as Subscribers, reload};
 
-/// Why brainyd ends with an error, with its exit code.
-#[derive(Debug)]
-struct Failure {
-    code: u8,
-    message: String,
-}
+use start::{Failure, INTERNAL, USAGE, failure};
 
-const USAGE: u8 = 2;
-const BUCKET_UNUSABLE: u8 = 69;
-const INTERNAL: u8 = 70;
-const BUSY: u8 = 75;
-
-fn failure(code: u8) -> impl Fn(String) -> Failure {
-    move |message| Failure { code, message }
-}
+/// How long requests under way may take once everything is released.
+const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let format = cli.log_format;
     let log = match start_log(&cli) {
         Ok(log) => log,
         Err(message) => {
@@ -66,8 +52,10 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, message }) => {
-            tracing::error!(code, "{message}");
-            eprintln!("brainyd: {message}");
+            match format {
+                LogFormat::Text => eprintln!("brainyd: {message}"),
+                LogFormat::Json => tracing::error!(code, "{message}"),
+            }
             ExitCode::from(code)
         }
     }
@@ -84,7 +72,10 @@ fn start_log(cli: &Cli) -> Result<LogHandle, String> {
         LogFormat::Text => lines.with_ansi(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(lines).init();
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .init();
     Ok(handle)
 }
 
@@ -95,23 +86,26 @@ async fn run(cli: Cli, log: LogHandle) -> Result<(), Failure> {
         cli.read_only_api_key.clone(),
     )
     .map_err(|e| failure(USAGE)(e.to_string()))?;
-    let listener = TcpListener::bind(cli.listen).await.map_err(|e| {
-        failure(BUSY)(format!(
-            "cannot listen on {}: {e}. Choose another address with --listen",
-            cli.listen
-        ))
-    })?;
+    let listener = start::listen(cli.listen).await?;
     let address = listener
         .local_addr()
         .map_err(|e| failure(INTERNAL)(e.to_string()))?;
-    let store = open_store(&cli).await?;
+    let advertise = cli.advertised(address).map_err(failure(USAGE))?;
+    if !address.ip().is_loopback() && keys.is_empty() {
+        tracing::warn!(
+            "{address} is open to the network and no API key is set: anybody who reaches it may do anything"
+        );
+    }
+    // Held until the process ends.
+    let _lock = start::take_data_dir(&cli.data_dir)?;
+    let store = start::open_store(&cli).await?;
     let watcher = ConfigWatcher::new(store.clone(), cli.local_config())
         .map_err(|e| failure(USAGE)(e.to_string()))?;
     let settings = watcher.subscribe();
     let config = NodeConfig {
         identity: Identity::new(cli.instance.clone()),
         role: cli.cluster_role(),
-        advertise: cli.advertise.clone().unwrap_or(address.to_string()),
+        advertise,
         data_dir: cli.data_dir.clone(),
         store,
         gc_grace: cli.gc_grace(),
@@ -124,63 +118,39 @@ async fn run(cli: Cli, log: LogHandle) -> Result<(), Failure> {
     let metrics = ApiMetrics::register(&mut registry);
     let node = Node::start(config, watcher, registry)
         .await
-        .map_err(|e| failure(INTERNAL)(e.to_string()))?;
+        .map_err(|e| start::node_failure(&e))?;
     if cli.log_filter.is_none() {
         tokio::spawn(follow_log_level(settings, log));
     }
     let app = api::router(
         Arc::new(node.clone()),
         ApiConfig {
-            api_keys: keys,
+            api_keys: keys.clone(),
             metrics,
         },
     )
     .merge(rpc::router(node.clone()));
+    let app = api::without_browsers(app, &keys);
     tracing::info!(%address, role = ?cli.role, instance = %cli.instance, "serving");
-    let listener = listener.tap_io(|io| {
-        // Small requests and answers must not wait for more bytes. A socket that refuses the option still works.
-        let _refused = io.set_nodelay(true);
-    });
-    let server = tokio::spawn(axum::serve(listener, app).into_future());
+    let closing = CancellationToken::new();
+    let server = tokio::spawn(serve::serve(listener, app, closing.clone(), GRACE));
     let cause = wait_for_stop(cli.exit_with_parent)
         .await
         .map_err(|e| failure(INTERNAL)(e.to_string()))?;
     tracing::info!(?cause, "stopping: releasing what this node owns");
     // The server goes on meanwhile: requests find out who has the partitions now.
-    if tokio::time::timeout(cause.patience(), node.shutdown()).await.is_err() {
-        tracing::warn!("not everything was released in time; whoever takes over finds it in the log");
+    if tokio::time::timeout(cause.patience(), node.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "not everything was released in time; whoever takes over finds it in the log"
+        );
     }
-    server.abort();
-    Ok(())
-}
-
-async fn open_store(cli: &Cli) -> Result<Store, Failure> {
-    let Some(config) = cli.s3() else {
-        let store = DirStore::open(cli.data_dir.join("store")).map_err(|e| store_failure(&e))?;
-        return Ok(Store::new(store as Arc<dyn ObjectStore>, RetryPolicy::default()));
-    };
-    let store = S3Store::connect(config)
+    closing.cancel();
+    server
         .await
-        .map_err(|e| store_failure(&e))?;
-    // A few contenders are enough to tell, and kind to stores that make losers wait.
-    let options = ProbeOptions {
-        contenders: 4,
-        ..ProbeOptions::default()
-    };
-    let report = probe_s3(&store, options)
-        .await
-        .map_err(|e| failure(BUCKET_UNUSABLE)(e.to_string()))?;
-    tracing::info!(took = ?report.took, "the bucket keeps conditional writes");
-    Ok(Store::new(store as Arc<dyn ObjectStore>, RetryPolicy::default()))
-}
-
-fn store_failure(error: &StoreError) -> Failure {
-    let code = if error.is_transient() {
-        BUSY
-    } else {
-        BUCKET_UNUSABLE
-    };
-    failure(code)(error.to_string())
+        .map_err(|e| failure(INTERNAL)(format!("the HTTP server ended badly: {e}")))
 }
 
 /// A level of Brainy's own lines. Those of libraries stay at `info` at most: an SDK's debug lines would bury everything.

@@ -62,13 +62,13 @@ Files below the data directory:
 
 Exit codes:
   0    stopped by Ctrl-C or SIGTERM, everything handed back
-  2    wrong command line
+  2    wrong command line, or an address that this machine does not have
   65   the manifest breaks a rule, or asks for what one machine does not offer; the message names the fields
   66   the manifest cannot be read
   69   the bucket refuses: wrong name, credentials, or no conditional writes
   70   a defect, or a program that is missing
-  73   the data directory cannot be used, or is in use
-  75   try again: a port is taken, or the bucket does not answer
+  73   the data directory cannot be used
+  75   try again: a port is taken, the data directory is in use, or the bucket does not answer
   130  stopped by a second Ctrl-C";
 
 /// What `local` is told.

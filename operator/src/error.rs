@@ -86,6 +86,18 @@ pub(crate) enum OperatorError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The endpoint's address is not one to listen on.
+    #[error(
+        "cannot listen on {host} port {port}: {source}. Choose an address of this machine with --listen, and a port that you may use with --port"
+    )]
+    NoSuchAddress {
+        /// The address.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// There is no data plane to start.
     #[error(
         "{path} is not a program that can be run: {message}. Build it (make build), or name it with --brainyd"
@@ -168,8 +180,11 @@ impl OperatorError {
             | Self::NoApiKey => 65,
             Self::ReadManifest { .. } => 66,
             Self::StorageRefused { .. } => 69,
-            Self::DataDir { .. } | Self::DataDirInUse { .. } | Self::DataDirContent { .. } => 73,
-            Self::PortTaken { .. } | Self::StorageUnreachable { .. } => 75,
+            Self::NoSuchAddress { .. } => 2,
+            Self::DataDir { .. } | Self::DataDirContent { .. } => 73,
+            Self::DataDirInUse { .. }
+            | Self::PortTaken { .. }
+            | Self::StorageUnreachable { .. } => 75,
             Self::Interrupted => 130,
             Self::Document(error) => return document_exit_code(error),
             Self::NoBrainyd { .. }

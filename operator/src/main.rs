@@ -9,23 +9,38 @@ mod local;
 mod proxy;
 mod reconcile;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, LogFormat};
 use error::OperatorError;
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Local(args) => local::run(args),
-        Command::Crd => print_crd(),
+    let (outcome, format) = match Cli::parse().command {
+        Command::Local(args) => {
+            let format = args.log_format;
+            (local::run(args), format)
+        }
+        Command::Crd => (print_crd(), LogFormat::Text),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has what it wanted, as `head` does.
+        Err(OperatorError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("brainy-operator: {error}");
+            let text = error.to_string();
+            match format {
+                LogFormat::Text => eprintln!("brainy-operator: {text}"),
+                // Not through the log, which may not have begun, or may go to a file.
+                LogFormat::Json => {
+                    let line = serde_json::json!({"level": "ERROR", "message": text, "target": "brainy_operator"});
+                    eprintln!("{line}");
+                }
+            }
             error.exit_code()
         }
     }

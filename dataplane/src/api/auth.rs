@@ -64,6 +64,12 @@ impl ApiKeys {
         Ok(Self(keys))
     }
 
+    /// Whether everything is allowed to everybody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Checks the key in `api-key` or `Authorization: Bearer`. Time does not depend on how much of a key is right, only
     /// on its length.
     pub(super) fn check(&self, headers: &HeaderMap, needed: Access) -> Result<(), ApiError> {

@@ -41,7 +41,11 @@ impl Class {
     fn timed_out(self, after: Duration) -> ApiError {
         let text = format!("no answer within {after:?}");
         match self {
-            Class::Read => ServiceError::Unavailable(text).into(),
+            // Not 503: another node would need as long, and whoever repeats a 503 would load all of them.
+            Class::Read => ApiError::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                format!("{text}; ask for less, or allow more time with 'timeout'"),
+            ),
             Class::Write => ServiceError::Unknown(text).into(),
             Class::Change => ApiError::new(
                 StatusCode::GATEWAY_TIMEOUT,

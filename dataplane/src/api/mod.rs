@@ -20,6 +20,7 @@
 
 mod auth;
 mod body;
+mod browser;
 mod collections;
 mod dto;
 mod errors;
@@ -40,6 +41,7 @@ use axum::middleware::from_fn_with_state;
 use crate::service::DataService;
 
 pub use auth::ApiKeys;
+pub use browser::without_browsers;
 use guard::Class;
 use metrics::ApiMetrics;
 

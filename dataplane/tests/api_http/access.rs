@@ -1,6 +1,8 @@
 //! Who may do what.
 
-use brainy_dataplane::api::{ApiConfig, ApiKeys};
+use axum::Router;
+use axum::routing::post;
+use brainy_dataplane::api::{ApiConfig, ApiKeys, without_browsers};
 use serde_json::json;
 
 use crate::support::Server;
@@ -267,4 +269,52 @@ fn keys_that_would_leave_a_hole_are_refused_and_never_printed() {
         assert!(ApiKeys::new(admin, write, read).is_err());
     }
     assert!(!format!("{:?}", keys()).contains("-key"));
+}
+
+/// A server with something beside the API, as a node has.
+fn beside_others(keys: ApiKeys) -> Server {
+    let mut server = Server::new(ApiConfig {
+        api_keys: keys.clone(),
+        ..ApiConfig::default()
+    });
+    let beside = Router::new().route("/internal/thing", post(|| async { "done" }));
+    server.router = without_browsers(server.router.merge(beside), &keys);
+    server
+}
+
+#[tokio::test]
+async fn web_pages_do_not_reach_an_open_server() {
+    let server = beside_others(ApiKeys::default());
+    let page = [
+        ("origin", "http://evil.example"),
+        ("content-type", "application/json"),
+    ];
+    let schema = r#"{"vectors": {"size": 2, "distance": "Dot"}}"#;
+    for (method, path, body) in [
+        ("PUT", "/collections/c", Some(schema)),
+        ("DELETE", "/collections/c", None),
+        ("POST", "/coordinate/rebalance", None),
+        ("POST", "/internal/thing", None),
+        ("OPTIONS", "/collections/c", None),
+    ] {
+        let answer = server.call(method, path, &page, body).await;
+        answer.refused(403, &["origin", "--api-key"]);
+    }
+    let read = server.call("GET", "/collections", &page, None).await;
+    assert_eq!(read.result()["collections"], json!([]));
+    let own = server.call("POST", "/internal/thing", &[], None).await;
+    assert_eq!((own.status.as_u16(), own.text.as_str()), (200, "done"));
+}
+
+#[tokio::test]
+async fn web_pages_with_a_key_are_clients_like_others() {
+    let keys = ApiKeys::new(Some("admin-key".to_owned()), None, None).unwrap();
+    let server = beside_others(keys);
+    let page = [("origin", "http://app.example"), ("api-key", "admin-key")];
+    let answer = server.call("DELETE", "/collections/c", &page, None).await;
+    assert_ne!(answer.status.as_u16(), 403, "{}", answer.text);
+    let keyless = server
+        .call("DELETE", "/collections/c", &page[..1], None)
+        .await;
+    keyless.error(401);
 }

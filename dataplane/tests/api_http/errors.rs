@@ -89,7 +89,7 @@ async fn requests_end_in_time() {
     server
         .post("/collections/c/points/count?timeout=1", json!({}))
         .await
-        .refused(503, &["1s"]);
+        .refused(504, &["1s", "timeout"]);
     server.memory.set_limits(Limits {
         timeout: Duration::from_millis(20),
         ..Limits::default()
@@ -98,7 +98,7 @@ async fn requests_end_in_time() {
     let read = server
         .post("/collections/c/points/count?timeout=99", json!({}))
         .await;
-    read.refused(503, &["20ms"]);
+    read.refused(504, &["20ms"]);
     server.memory.inject(0, Fault::Hang);
     let write = server
         .post("/collections/c/points/delete", json!({"points": [1]}))

@@ -316,3 +316,19 @@ async fn freshness_reaches_the_service() {
             .refused(400, &[name]);
     }
 }
+
+#[tokio::test]
+async fn a_point_that_is_asked_for_twice_comes_once() {
+    let server = Server::with_points().await;
+    let found = server
+        .post("/collections/c/points", json!({"ids": [3, 1, 3, 1, 9, 9]}))
+        .await
+        .result();
+    let ids: Vec<_> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|point| point["id"].clone())
+        .collect();
+    assert_eq!(ids, [json!(3), json!(1)]);
+}

@@ -1,10 +1,10 @@
 //! The data directory: who uses it, which ports and credentials belong to it.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use brainy_coordination::types::Nonce;
@@ -47,7 +47,12 @@ impl DataDir {
     /// [`OperatorError::DataDir`], or [`OperatorError::DataDirInUse`] while another operator has it.
     pub(crate) fn open(root: PathBuf) -> Result<Self, OperatorError> {
         let logs = root.join("logs");
-        std::fs::create_dir_all(&logs).map_err(|source| failed("create", &logs, source))?;
+        // For the owner only: credentials and data are below it.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&logs)
+            .map_err(|source| failed("create", &logs, source))?;
         let root = root
             .canonicalize()
             .map_err(|source| failed("open", &root, source))?;
@@ -218,6 +223,13 @@ mod tests {
     fn one_operator_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let first = DataDir::open(dir.path().join("quickstart")).unwrap();
+        for made in ["quickstart", "quickstart/logs"] {
+            let mode = std::fs::metadata(dir.path().join(made))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o700, "{made}");
+        }
         let second = DataDir::open(dir.path().join("quickstart")).unwrap_err();
         let text = second.to_string();
         assert!(

@@ -12,6 +12,7 @@ mod spec;
 mod storage;
 mod supervise;
 
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -150,11 +151,19 @@ fn read_manifest(path: &Path) -> Result<(ManifestFile, BrainyCluster), OperatorE
 async fn listen(args: &LocalArgs) -> Result<TcpListener, OperatorError> {
     TcpListener::bind((args.listen, args.port))
         .await
-        .map_err(|source| OperatorError::PortTaken {
-            host: args.listen.to_string(),
-            port: args.port,
-            flag: "--port",
-            source,
+        .map_err(|source| {
+            let (host, port) = (args.listen.to_string(), args.port);
+            match source.kind() {
+                ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied => {
+                    OperatorError::NoSuchAddress { host, port, source }
+                }
+                _ => OperatorError::PortTaken {
+                    host,
+                    port,
+                    flag: "--port",
+                    source,
+                },
+            }
         })
 }
 

@@ -5,6 +5,7 @@
 //! memory for that, up to the cluster's limit; answers are passed on as they come.
 
 pub(crate) mod retry;
+mod serve;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,6 +28,8 @@ use retry::{REQUEST_ID, Repeat, Try, may_try_again, repeat};
 const DEADLINE: Duration = Duration::from_secs(15);
 /// Longest wait for the beginning of one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(75);
+/// Longest time for a request's body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pauses after every instance was tried, doubling.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
@@ -97,19 +100,7 @@ impl Proxy {
     /// Serves until `stop`, then lets requests under way finish for a short time.
     pub(crate) async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let router = Router::new().fallback(forward).with_state(self);
-        let closing = stop.clone();
-        let serving =
-            axum::serve(listener, router).with_graceful_shutdown(closing.cancelled_owned());
-        tokio::select! {
-            served = serving => {
-                if let Err(error) = served {
-                    tracing::error!(%error, "the endpoint ended badly");
-                }
-            }
-            () = async { stop.cancelled().await; tokio::time::sleep(CLOSING).await } => {
-                tracing::warn!("requests did not finish in time and were cut");
-            }
-        }
+        serve::serve(listener, router, stop, CLOSING).await;
     }
 }
 
@@ -136,7 +127,14 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
 /// Takes in the whole body, and gives requests that may change something an identity.
 async fn hold(request: Request, limit: usize) -> Result<Held, Response> {
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, limit).await.map_err(|_| {
+    let arrived = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit)).await;
+    let arrived = arrived.map_err(|_| {
+        let text = format!(
+            "the request's body did not arrive within {BODY_TIMEOUT:?}: send smaller batches"
+        );
+        refusal(StatusCode::REQUEST_TIMEOUT, &text)
+    })?;
+    let body = arrived.map_err(|_| {
         let text = format!("the request's body is over the limit of {limit} bytes, or broke off: send smaller batches or raise sharedConfig.maxRequestBytes");
         refusal(StatusCode::PAYLOAD_TOO_LARGE, &text)
     })?;
@@ -229,11 +227,16 @@ async fn attempt(
         }
         Ok(Err(_)) => (
             Try::Unknown,
-            unknown(held, &format!("the connection to {instance} broke")),
+            unknown(
+                StatusCode::BAD_GATEWAY,
+                held,
+                &format!("the connection to {instance} broke"),
+            ),
         ),
         Err(_) => (
-            Try::Unknown,
+            Try::Late,
             unknown(
+                StatusCode::GATEWAY_TIMEOUT,
                 held,
                 &format!("{instance} did not answer within {ANSWER_TIMEOUT:?}"),
             ),
@@ -241,13 +244,13 @@ async fn attempt(
     }
 }
 
-fn unknown(held: &Held, what: &str) -> Response {
+fn unknown(status: StatusCode, held: &Held, what: &str) -> Response {
     let text = if held.method.is_safe() {
         what.to_owned()
     } else {
         format!("{what}; the request may have been carried out or not: look before repeating it")
     };
-    refusal(StatusCode::BAD_GATEWAY, &text)
+    refusal(status, &text)
 }
 
 fn pass_on(answer: reqwest::Response) -> Response {

@@ -36,8 +36,10 @@ pub(crate) enum Try {
     Answered(StatusCode),
     /// There was no connection: nothing was sent.
     NotSent,
-    /// The request was sent, at least in part, and no answer came.
+    /// The request was sent, at least in part, and the connection broke before an answer.
     Unknown,
+    /// The request was sent, and no answer came in time: another instance would need as long.
+    Late,
 }
 
 /// Whether another instance may be tried.
@@ -46,7 +48,7 @@ pub(crate) fn may_try_again(outcome: Try, repeat: Repeat) -> bool {
         // 421: not served there. 503: cannot be served now. Neither has had an effect (data API, errors).
         Try::Answered(StatusCode::MISDIRECTED_REQUEST | StatusCode::SERVICE_UNAVAILABLE)
         | Try::NotSent => true,
-        Try::Answered(_) => false,
+        Try::Answered(_) | Try::Late => false,
         Try::Unknown => repeat == Repeat::Harmless,
     }
 }
@@ -100,6 +102,7 @@ mod tests {
             (Try::Answered(StatusCode::TOO_MANY_REQUESTS), false, false),
             (Try::Answered(StatusCode::GATEWAY_TIMEOUT), false, false),
             (Try::Unknown, true, false),
+            (Try::Late, false, false),
         ] {
             assert_eq!(
                 may_try_again(outcome, Repeat::Harmless),

@@ -1,5 +1,7 @@
 //! Reads.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 
 use super::filter::FilterDto;
@@ -265,8 +267,12 @@ impl RetrieveDto {
     pub(crate) fn into_model(self, limits: &Limits) -> Result<RetrieveRequest, ServiceError> {
         refuse(&[("shard_key", self.shard_key.is_some())])?;
         at_most("'ids'", self.ids.len(), limits.max_batch_points)?;
+        // Qdrant answers each point once, however often it is asked for.
+        let mut seen = HashSet::with_capacity(self.ids.len());
+        let mut ids = self.ids;
+        ids.retain(|id| seen.insert(*id));
         Ok(RetrieveRequest {
-            ids: self.ids,
+            ids,
             with_payload: WithPayload::wanted(self.with_payload, PayloadSelector::All)?,
             with_vector: WithVector::wanted(self.with_vector)?,
         })
