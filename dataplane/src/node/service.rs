@@ -461,7 +461,10 @@ impl Node {
         let view = self.view().get();
         collection.partitions().all(|p| {
             view.assignment(&p).is_some_and(|a| {
-                a.owner.is_some() && a.readers.iter().any(|slot| slot.state.serves())
+                // Where no member reads, the owner does.
+                let read =
+                    a.readers.is_empty() || a.readers.iter().any(|slot| slot.state.serves());
+                a.owner.is_some() && read
             })
         })
     }
