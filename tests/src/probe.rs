@@ -24,7 +24,7 @@ use crate::client::{Client, token};
 use crate::history::{History, Row};
 
 /// Pause between an acknowledgement and the next write; part of every gap.
-const PACE: Duration = Duration::from_millis(20);
+const PACE: Duration = Duration::from_millis(50);
 
 /// A change of hands as a client saw it.
 #[derive(Clone, Debug)]

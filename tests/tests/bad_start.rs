@@ -52,7 +52,10 @@ async fn a_manifest_that_cannot_be_followed() {
     let good = Manifest::new(1, 1);
     for (text, named) in [
         ("{".to_owned(), &["not valid YAML"][..]),
-        ("kind: Pod\napiVersion: v1\n".to_owned(), &["BrainyCluster"]),
+        (
+            "kind: Pod\napiVersion: v1\n".to_owned(),
+            &["apiVersion", "brainy.io/v1alpha1"],
+        ),
         (
             good.clone().with("spec.writers.replica", 2).yaml(),
             &["replica", "spec.writers"],
@@ -137,7 +140,7 @@ async fn a_bucket_that_refuses_and_the_same_one_when_all_is_right() {
     expect(
         run(&right.yaml(), &[], &keys("wrong")).await,
         69,
-        &["credentials"],
+        &["403", "Correct the secret key"],
     );
 
     let mut setup = Setup::new(right.clone());
