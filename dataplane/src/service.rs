@@ -99,8 +99,10 @@ pub trait DataService: Send + Sync + 'static {
     /// `POST /coordinate/rebalance`: plan now; reports what changed.
     async fn rebalance(&self) -> Result<serde_json::Value, ServiceError>;
     /// `POST /sync/config`: publishes a new shared configuration by compare-and-swap, or re-reads it when `body` is empty.
-    async fn sync_config(&self, body: Option<serde_json::Value>)
-    -> Result<serde_json::Value, ServiceError>;
+    async fn sync_config(
+        &self,
+        body: Option<serde_json::Value>,
+    ) -> Result<serde_json::Value, ServiceError>;
     /// Prometheus text exposition.
     fn metrics(&self) -> String;
     /// Limits in force; the API checks requests against them.

@@ -9,8 +9,8 @@ pub use filter::{Condition, FieldCondition, Filter, MatchValue, Range, Scalar};
 pub use point::{Payload, Point, PointId, PointIdError};
 pub use request::{
     Consistency, CountRequest, PayloadSelector, ReadOptions, Record, RetrieveRequest, ScoredPoint,
-    ScrollPage, ScrollRequest, SearchRequest, Selector, Token, TokenError, VectorUpdate, WriteOp, WriteOptions,
-    WriteReceipt,
+    ScrollPage, ScrollRequest, SearchRequest, Selector, Token, TokenError, VectorUpdate, WriteOp,
+    WriteOptions, WriteReceipt,
 };
 
 pub use brainy_coordination::manifest::{Distance, VectorParams};

@@ -86,7 +86,9 @@ pub struct Token(pub BTreeMap<PartitionId, LogPosition>);
 
 /// A token that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a consistency token: pass what a write returned in its 'brainy-token' header")]
+#[error(
+    "'{0}' is not a consistency token: pass what a write returned in its 'brainy-token' header"
+)]
 pub struct TokenError(pub String);
 
 impl fmt::Display for Token {

@@ -462,8 +462,7 @@ impl Node {
         collection.partitions().all(|p| {
             view.assignment(&p).is_some_and(|a| {
                 // Where no member reads, the owner does.
-                let read =
-                    a.readers.is_empty() || a.readers.iter().any(|slot| slot.state.serves());
+                let read = a.readers.is_empty() || a.readers.iter().any(|slot| slot.state.serves());
                 a.owner.is_some() && read
             })
         })
