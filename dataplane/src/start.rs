@@ -31,11 +31,12 @@ const BUSY: u8 = 75;
 const PROBE_DEADLINE: Duration = Duration::from_secs(60);
 /// What the SDK says when its chain ends without credentials. Outside AWS the end of the chain, the instance's metadata,
 /// does not answer at all.
-const NO_CREDENTIALS: [&str; 4] = [
+const NO_CREDENTIALS: [&str; 5] = [
     "CredentialsNotLoaded",
     "no providers in chain provided credentials",
     "the credential provider was not enabled",
     "identity resolver timed out",
+    "failed to load IMDS",
 ];
 
 /// Why brainyd ends with an error, with its exit code.
