@@ -65,7 +65,7 @@ async fn a_data_directory_belongs_to_one_operator() {
     let (code, output) = run_operator(&arguments, &[], Duration::from_secs(30))
         .await
         .unwrap();
-    assert_eq!(code, 73, "{output}");
+    assert_eq!(code, 75, "{output}");
     assert!(
         output.contains("is in use by another brainy-operator (process"),
         "{output}"

@@ -128,6 +128,8 @@ impl RpcClient {
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(2))
             .pool_max_idle_per_host(64)
+            // Below the time after which a node closes a silent connection: a request must not meet that.
+            .pool_idle_timeout(Duration::from_secs(5))
             .tcp_nodelay(true)
             .no_proxy()
             .build()?;
