@@ -133,8 +133,8 @@ async fn a_start_that_cannot_succeed_says_why_and_what_to_do() {
         ),
         (
             vec!["--listen", "127.0.0.1:0", "--data-dir", data],
-            69,
-            vec![data, "another process"],
+            75,
+            vec![data, "in use by another brainyd", "--data-dir"],
         ),
         (vec!["--role", "writer"], 2, vec!["--s3-bucket"]),
         (
