@@ -53,7 +53,7 @@ impl Dataset {
             .chunks_exact(4)
             .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
             .collect();
-        if queries.is_empty() || flat.is_empty() || flat.len() % queries.len() != 0 {
+        if queries.is_empty() || flat.is_empty() || !flat.len().is_multiple_of(queries.len()) {
             return Err(wrong(
                 &file,
                 "not the same number of neighbours for each query",

@@ -236,7 +236,7 @@ async fn under_load(
     };
     // Values go on after those of the first load.
     let load = Load::start(
-        &[client.clone()],
+        std::slice::from_ref(&client),
         COLLECTION,
         history,
         &load_rows,
