@@ -62,7 +62,10 @@ async fn keys_allow_what_they_are_for() {
     admin.create_collection("things", 2, None).await.unwrap();
     let rows = random_rows(0, 3, 2, 10);
     let point = rows[0].point(1);
-    write.upsert("things", std::slice::from_ref(&point)).await.unwrap();
+    write
+        .upsert("things", std::slice::from_ref(&point))
+        .await
+        .unwrap();
     assert_eq!(read.count("things", &Read::Strong).await.unwrap(), 1);
 
     for (client, status, named) in [(&open, 401, "api-key"), (&wrong, 401, "not known")] {
