@@ -205,19 +205,16 @@ async fn a_damaged_log_object_stops_its_partition_until_its_loss_is_accepted() {
 async fn a_damaged_segment_stops_its_partition_until_it_is_restored() {
     let manifest = Manifest::new(1, 1).with("spec.sharedConfig.flushIntervalMs", 500);
     let (mut cluster, history, _) = loaded(manifest).await;
-    let client = cluster.client();
-    until("all partitions have segments", SETTLED_WITHIN, async || {
-        let figures = client
-            .collection("things")
-            .await
-            .map_err(|e| e.to_string())?;
-        let manifests = cluster.objects("/segments/").map_err(|e| e.to_string())?;
-        let of: BTreeSet<String> = manifests
-            .iter()
-            .map(|p| split_key(p, "/segments/").0)
-            .collect();
-        holds(of.len() == PARTITIONS as usize, || {
-            format!("{figures:?}, {of:?}")
+    let writer = client_of(&cluster, "writer-0").await.unwrap();
+    until("segments hold everything", SETTLED_WITHIN, async || {
+        let health = writer.health().await.map_err(|e| e.to_string())?;
+        let partitions = health["partitions"].as_object();
+        // Nothing is unflushed only once the manifest names the segment.
+        let flushed = partitions.into_iter().flatten().filter(|(_, p)| {
+            p["segments"].as_u64() >= Some(1) && p["unflushedBytes"].as_u64() == Some(0)
+        });
+        holds(flushed.count() == PARTITIONS as usize, || {
+            health.to_string()
         })
     })
     .await
