@@ -89,6 +89,12 @@ lint: setup-build $(DENY) ## Format, clippy, documentation, dependencies; warnin
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_FLAGS) --workspace --no-deps
 	$(DENY) --log-level warn check --hide-inclusion-graph bans licenses sources
 
+## Measure
+
+.PHONY: bench
+bench: setup-build ## Kernels, search and graph building, both builders in one run
+	$(CARGO) bench $(CARGO_FLAGS) --workspace --profile $(PROFILE) --bench engine
+
 ## Maintain
 
 .PHONY: fmt
