@@ -3,8 +3,14 @@
 //! `make bench` runs it. Both graph builders are measured in the same run, and a search is measured through the graph of
 //! each and by exact scan, so that figures are ratios of neighbours in time.
 
-#![allow(clippy::unwrap_used, reason = "a benchmark stops at the first surprise")]
-#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a benchmark stops at the first surprise"
+)]
+#![allow(
+    missing_docs,
+    reason = "criterion's macros make undocumented functions"
+)]
 
 use std::hint::black_box;
 use std::path::Path;
@@ -23,10 +29,15 @@ const SIZE: usize = 384;
 
 /// Rows of little-endian half floats, widened and of unit length.
 fn rows(file: &str) -> Vec<Vec<f32>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/wordnet").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../examples/wordnet")
+        .join(file);
     let bytes = std::fs::read(path).unwrap();
     let (halves, _) = bytes.as_chunks::<2>();
-    let values: Vec<f32> = halves.iter().map(|h| half(u16::from_le_bytes(*h))).collect();
+    let values: Vec<f32> = halves
+        .iter()
+        .map(|h| half(u16::from_le_bytes(*h)))
+        .collect();
     values
         .chunks_exact(SIZE)
         .map(|row| {
@@ -103,7 +114,9 @@ fn kernels(criterion: &mut Criterion) {
     let (a, b) = (&vectors[0], &vectors[1]);
     let mut group = criterion.benchmark_group("distance/384");
     group.throughput(Throughput::Elements(SIZE as u64));
-    group.bench_function("dot", |bench| bench.iter(|| dot(black_box(a), black_box(b))));
+    group.bench_function("dot", |bench| {
+        bench.iter(|| dot(black_box(a), black_box(b)))
+    });
     group.bench_function("squared_euclid", |bench| {
         bench.iter(|| squared_euclid(black_box(a), black_box(b)));
     });

@@ -1,11 +1,7 @@
-//! One partition on this node, whatever the node is to it: reader, successor, owner.
-//!
-//! A task a partition looks at the table, the lease and what it holds, asks [`handoff::next`] what comes next, and does
-//! it. Everything else reaches the partition through the [`Host`]: writes go to its owner if that is here, reads go to
-//! the engine after the replica is as fresh as they ask.
+//! The task of a partition: decide what comes next, do it, wait for a reason to decide again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use brainy_coordination::assignment::{AssignmentTable, ReaderState};
@@ -13,23 +9,18 @@ use brainy_coordination::document::{self, DocumentError, Update, Versioned};
 use brainy_coordination::handoff::{self, Action, Local};
 use brainy_coordination::keys;
 use brainy_coordination::lease::{self, Lease, OwnerEvidence};
-use brainy_coordination::owner::{Finished, Owner, Stopped, WriteError};
+use brainy_coordination::owner::{Finished, Owner, Stopped};
 use brainy_coordination::replica::{Replica, ReplicaError};
 use brainy_coordination::takeover::TakeoverError;
-use brainy_coordination::types::{InstanceId, LogPosition, Nonce, PartitionId};
+use brainy_coordination::types::InstanceId;
 use brainy_coordination::wal::AppenderConfig;
-use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::context::Context;
-use super::machine::PartitionMachine;
-use super::maintain;
-use super::rpc::{Request, Response};
-use crate::error::ServiceError;
-use crate::model::{Consistency, WriteOp};
+use super::super::maintain;
+use super::super::rpc::{Request, Response};
+use super::{Host, Machine, WRITE_QUEUE};
 
 /// How often a successor asks again, and a failed step is tried again at first.
 const RETRY: Duration = Duration::from_millis(50);
@@ -37,286 +28,9 @@ const RETRY: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_millis(1);
 /// Longest pause between failed steps.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// How long a write waits for a handoff to this node to finish before it is sent elsewhere.
-const HANDOFF_WAIT: Duration = Duration::from_secs(1);
-/// Writes that may wait for one partition.
-const WRITE_QUEUE: usize = 1024;
-
-type Machine = PartitionMachine;
-
-/// What a partition is doing here, for `/health`, `/readyz` and metrics.
-#[derive(Clone, Debug)]
-pub struct HostStatus {
-    /// What is held.
-    pub local: Local,
-    /// Epoch owned, if any.
-    pub epoch: Option<u64>,
-    /// Why the partition does not get on, if it does not: damage or a failing store.
-    pub trouble: Option<String>,
-}
-
-/// A partition hosted by this node.
-pub(super) struct Host {
-    partition: PartitionId,
-    context: Arc<Context>,
-    machine: Arc<Machine>,
-    /// `None` while the partition is loading or owned; the owner has the replica then.
-    replica: tokio::sync::Mutex<Option<Replica<Machine>>>,
-    local: watch::Sender<Local>,
-    state: Mutex<State>,
-    /// The successor that asked this node to seal.
-    asked_for: Mutex<Option<InstanceId>>,
-    /// Something suggests that the lease is not ours any more: look at it although we own.
-    suspect: AtomicBool,
-    /// A takeover or a release may have ended half-way: the lease may name us although we do not own.
-    half_way: AtomicBool,
-    /// Serialises and shares checks that the lease is still ours.
-    confirmed: tokio::sync::Mutex<Option<Instant>>,
-    nudge: Notify,
-    stop: CancellationToken,
-    finished: CancellationToken,
-}
-
-#[derive(Default)]
-struct State {
-    owner: Option<Owner<Machine>>,
-    trouble: Option<String>,
-}
 
 impl Host {
-    /// Starts hosting; the task ends by itself when the table gives the node nothing to do with the partition.
-    pub(super) fn start(
-        context: Arc<Context>,
-        partition: PartitionId,
-        machine: Machine,
-    ) -> Arc<Self> {
-        let host = Arc::new(Self {
-            partition,
-            stop: context.stop.child_token(),
-            finished: CancellationToken::new(),
-            context,
-            machine: Arc::new(machine),
-            replica: tokio::sync::Mutex::new(None),
-            local: watch::Sender::new(Local::Nothing),
-            state: Mutex::default(),
-            asked_for: Mutex::new(None),
-            suspect: AtomicBool::new(false),
-            half_way: AtomicBool::new(false),
-            confirmed: tokio::sync::Mutex::new(None),
-            nudge: Notify::new(),
-        });
-        tokio::spawn(host.clone().run());
-        host
-    }
-
-    /// The engine.
-    #[must_use]
-    pub(super) fn machine(&self) -> &Arc<Machine> {
-        &self.machine
-    }
-
-    /// What is going on.
-    #[must_use]
-    pub(super) fn status(&self) -> HostStatus {
-        let state = self.state.lock();
-        HostStatus {
-            local: *self.local.borrow(),
-            epoch: state.owner.as_ref().map(Owner::epoch),
-            trouble: state.trouble.clone(),
-        }
-    }
-
-    /// Waits until the task has ended.
-    pub(super) async fn finished(&self) {
-        self.finished.cancelled().await;
-    }
-
-    /// Whether the task has ended.
-    #[must_use]
-    pub(super) fn is_finished(&self) -> bool {
-        self.finished.is_cancelled()
-    }
-
-    /// The lease may have been taken: look at it.
-    pub(super) fn suspect(&self) {
-        self.suspect.store(true, Ordering::Relaxed);
-        self.nudge.notify_one();
-    }
-
-    /// Look at the world now.
-    pub(super) fn nudge(&self) {
-        self.nudge.notify_one();
-    }
-
-    /// Writes, if this node owns the partition.
-    ///
-    /// # Errors
-    /// `WrongNode` when it does not; otherwise what the write came to.
-    pub(super) async fn write(
-        &self,
-        request: Nonce,
-        op: WriteOp,
-    ) -> Result<LogPosition, ServiceError> {
-        let mut owner = self.state.lock().owner.clone();
-        if owner.is_none() && self.is_wanted_here() {
-            // A handoff to this node is under way: waiting here is shorter than asking around.
-            let mut local = self.local.subscribe();
-            let taken = local.wait_for(|l| *l == Local::Owning);
-            let _late = tokio::time::timeout(HANDOFF_WAIT, taken).await;
-            owner = self.state.lock().owner.clone();
-        }
-        let Some(owner) = owner else {
-            return Err(self.wrong_node("it is not owned by this instance"));
-        };
-        owner.write(request, op).await.map_err(|e| match e {
-            WriteError::Rejected(error) => error,
-            WriteError::Overloaded => ServiceError::Overloaded {
-                reason: format!(
-                    "{WRITE_QUEUE} writes are waiting for partition {}",
-                    self.partition
-                ),
-                retry_after_ms: 200,
-            },
-            WriteError::NotOwner => self.wrong_node("it is moving to another instance"),
-            WriteError::StoreFailed(e) => ServiceError::Unavailable(e.to_string()),
-            WriteError::Unknown(text) => ServiceError::Unknown(text),
-        })
-    }
-
-    fn is_wanted_here(&self) -> bool {
-        let view = self.context.view.get();
-        handoff::wanted(view.assignment(&self.partition), &self.context.me.instance)
-    }
-
-    fn wrong_node(&self, reason: &str) -> ServiceError {
-        let view = self.context.view.get();
-        ServiceError::WrongNode {
-            partition: self.partition.clone(),
-            reason: reason.to_owned(),
-            ask: view
-                .assignment(&self.partition)
-                .and_then(|a| a.target_owner())
-                .cloned(),
-        }
-    }
-
-    /// Makes the engine at least as fresh as asked (design rule 7).
-    ///
-    /// # Errors
-    /// `WrongNode` while the partition is not loaded, `Unavailable` when the log cannot be read.
-    pub(super) async fn freshen(
-        &self,
-        consistency: Consistency,
-        at_least: Option<LogPosition>,
-    ) -> Result<(), ServiceError> {
-        let asked = Instant::now();
-        let owner = self.state.lock().owner.clone();
-        if let Some(owner) = owner {
-            let enough = match consistency {
-                Consistency::Strong => self.confirm(&owner, asked).await?,
-                Consistency::Bounded(ms) => {
-                    let oldest = asked
-                        .checked_sub(Duration::from_millis(ms))
-                        .unwrap_or(asked);
-                    self.confirm(&owner, oldest).await?
-                }
-                Consistency::Eventual => true,
-            };
-            if enough && at_least.is_none_or(|p| p <= self.machine.state().position()) {
-                return Ok(());
-            }
-            return Err(self.wrong_node("another instance has taken it over"));
-        }
-        let mut guard = self.replica.lock().await;
-        let Some(replica) = guard.as_mut() else {
-            return Err(self.wrong_node("it is not loaded yet"));
-        };
-        let stale = match consistency {
-            Consistency::Strong => replica.caught_up().is_none_or(|at| at < asked),
-            Consistency::Bounded(ms) => replica
-                .caught_up()
-                .is_none_or(|at| asked.duration_since(at) > Duration::from_millis(ms)),
-            Consistency::Eventual => replica.caught_up().is_none(),
-        };
-        if stale || at_least.is_some_and(|p| p > replica.position()) {
-            let done = replica.catch_up().await;
-            self.note(done.as_ref().err());
-            done.map_err(|e| ServiceError::Unavailable(e.to_string()))?;
-        }
-        if at_least.is_some_and(|p| p > replica.position()) {
-            return Err(ServiceError::Unavailable(format!(
-                "the token asks for a write to {} that is not in its log: it is of another cluster, or its collection was dropped",
-                self.partition
-            )));
-        }
-        Ok(())
-    }
-
-    /// Whether the lease was still ours at some moment at or after `since`; callers that wait for the same check share it.
-    async fn confirm(&self, owner: &Owner<Machine>, since: Instant) -> Result<bool, ServiceError> {
-        let mut confirmed = self.confirmed.lock().await;
-        if confirmed.is_some_and(|at| at >= since) {
-            return Ok(true);
-        }
-        let began = Instant::now();
-        let ours = owner
-            .still_owner()
-            .await
-            .map_err(|e| ServiceError::Unavailable(e.to_string()))?;
-        if ours {
-            *confirmed = Some(began);
-        } else {
-            self.suspect();
-        }
-        Ok(ours)
-    }
-
-    /// Seals for `to`, which the table must name, and waits until the lease is released.
-    ///
-    /// # Errors
-    /// `Conflict` when the table does not want this handoff, `Unavailable` when the release did not succeed.
-    pub(super) async fn release(&self, to: &InstanceId) -> Result<(), ServiceError> {
-        let me = &self.context.me.instance;
-        let view = self.context.view.get();
-        let mut allowed = handoff::may_release(view.assignment(&self.partition), me, to);
-        if !allowed {
-            let view = self
-                .context
-                .view
-                .refresh()
-                .await
-                .map_err(|e| ServiceError::Unavailable(e.to_string()))?;
-            allowed = handoff::may_release(view.assignment(&self.partition), me, to);
-        }
-        if !allowed {
-            return Err(ServiceError::Conflict(format!(
-                "the assignment table does not give {} to {to}",
-                self.partition
-            )));
-        }
-        loop {
-            // The host's own task seals, so that a caller who goes away leaves nothing half done.
-            if self.state.lock().owner.is_some() {
-                let mut local = self.local.subscribe();
-                *self.asked_for.lock() = Some(to.clone());
-                self.nudge.notify_one();
-                // The sender lives as long as this host.
-                let _changed = local
-                    .wait_for(|l| !matches!(l, Local::Owning | Local::Sealing))
-                    .await;
-            }
-            // A takeover needs the replica: while this is held, none is under way and none begins.
-            let _replica = self.replica.lock().await;
-            if self.state.lock().owner.is_none() {
-                return self
-                    .context
-                    .give_up_lease(&self.partition, Some(to.clone()))
-                    .await;
-            }
-        }
-    }
-
-    async fn run(self: Arc<Self>) {
+    pub(super) async fn run(self: Arc<Self>) {
         let mut work: Option<Work> = None;
         let mut pause = RETRY;
         let mut views = self.context.view.subscribe();
@@ -686,7 +400,7 @@ impl Host {
         self.context.hosts_changed.notify_one();
     }
 
-    fn note(&self, error: Option<&ReplicaError>) {
+    pub(super) fn note(&self, error: Option<&ReplicaError>) {
         let permanent = error.filter(|e| !e.is_transient()).map(ToString::to_string);
         let mut state = self.state.lock();
         if permanent.is_some() && state.trouble != permanent {

@@ -1,0 +1,235 @@
+//! One partition on this node, whatever the node is to it: reader, successor, owner.
+//!
+//! A task a partition looks at the table, the lease and what it holds, asks [`handoff::next`] what comes next, and does
+//! it. Everything else reaches the partition through the [`Host`]: writes go to its owner if that is here, reads go to
+//! the engine after the replica is as fresh as they ask.
+
+mod fresh;
+mod steps;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use brainy_coordination::handoff::{self, Local};
+use brainy_coordination::owner::{Owner, WriteError};
+use brainy_coordination::replica::Replica;
+use brainy_coordination::types::{InstanceId, LogPosition, Nonce, PartitionId};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::machine::PartitionMachine;
+use crate::error::ServiceError;
+use crate::model::WriteOp;
+
+/// How long a write waits for a handoff to this node to finish before it is sent elsewhere.
+const HANDOFF_WAIT: Duration = Duration::from_secs(1);
+/// Writes that may wait for one partition.
+const WRITE_QUEUE: usize = 1024;
+
+type Machine = PartitionMachine;
+
+/// What a partition is doing here, for `/health`, `/readyz` and metrics.
+#[derive(Clone, Debug)]
+pub struct HostStatus {
+    /// What is held.
+    pub local: Local,
+    /// Epoch owned, if any.
+    pub epoch: Option<u64>,
+    /// Why the partition does not get on, if it does not: damage or a failing store.
+    pub trouble: Option<String>,
+}
+
+/// A partition hosted by this node.
+pub(super) struct Host {
+    partition: PartitionId,
+    context: Arc<Context>,
+    machine: Arc<Machine>,
+    /// `None` while the partition is loading or owned; the owner has the replica then.
+    replica: tokio::sync::Mutex<Option<Replica<Machine>>>,
+    local: watch::Sender<Local>,
+    state: Mutex<State>,
+    /// The successor that asked this node to seal.
+    asked_for: Mutex<Option<InstanceId>>,
+    /// Something suggests that the lease is not ours any more: look at it although we own.
+    suspect: AtomicBool,
+    /// A takeover or a release may have ended half-way: the lease may name us although we do not own.
+    half_way: AtomicBool,
+    /// Serialises and shares checks that the lease is still ours.
+    confirmed: tokio::sync::Mutex<Option<Instant>>,
+    nudge: Notify,
+    stop: CancellationToken,
+    finished: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    owner: Option<Owner<Machine>>,
+    trouble: Option<String>,
+}
+
+impl Host {
+    /// Starts hosting; the task ends by itself when the table gives the node nothing to do with the partition.
+    pub(super) fn start(
+        context: Arc<Context>,
+        partition: PartitionId,
+        machine: Machine,
+    ) -> Arc<Self> {
+        let host = Arc::new(Self {
+            partition,
+            stop: context.stop.child_token(),
+            finished: CancellationToken::new(),
+            context,
+            machine: Arc::new(machine),
+            replica: tokio::sync::Mutex::new(None),
+            local: watch::Sender::new(Local::Nothing),
+            state: Mutex::default(),
+            asked_for: Mutex::new(None),
+            suspect: AtomicBool::new(false),
+            half_way: AtomicBool::new(false),
+            confirmed: tokio::sync::Mutex::new(None),
+            nudge: Notify::new(),
+        });
+        tokio::spawn(host.clone().run());
+        host
+    }
+
+    /// The engine.
+    #[must_use]
+    pub(super) fn machine(&self) -> &Arc<Machine> {
+        &self.machine
+    }
+
+    /// What is going on.
+    #[must_use]
+    pub(super) fn status(&self) -> HostStatus {
+        let state = self.state.lock();
+        HostStatus {
+            local: *self.local.borrow(),
+            epoch: state.owner.as_ref().map(Owner::epoch),
+            trouble: state.trouble.clone(),
+        }
+    }
+
+    /// Waits until the task has ended.
+    pub(super) async fn finished(&self) {
+        self.finished.cancelled().await;
+    }
+
+    /// Whether the task has ended.
+    #[must_use]
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished.is_cancelled()
+    }
+
+    /// The lease may have been taken: look at it.
+    pub(super) fn suspect(&self) {
+        self.suspect.store(true, Ordering::Relaxed);
+        self.nudge.notify_one();
+    }
+
+    /// Look at the world now.
+    pub(super) fn nudge(&self) {
+        self.nudge.notify_one();
+    }
+
+    /// Writes, if this node owns the partition.
+    ///
+    /// # Errors
+    /// `WrongNode` when it does not; otherwise what the write came to.
+    pub(super) async fn write(
+        &self,
+        request: Nonce,
+        op: WriteOp,
+    ) -> Result<LogPosition, ServiceError> {
+        let mut owner = self.state.lock().owner.clone();
+        if owner.is_none() && self.is_wanted_here() {
+            // A handoff to this node is under way: waiting here is shorter than asking around.
+            let mut local = self.local.subscribe();
+            let taken = local.wait_for(|l| *l == Local::Owning);
+            let _late = tokio::time::timeout(HANDOFF_WAIT, taken).await;
+            owner = self.state.lock().owner.clone();
+        }
+        let Some(owner) = owner else {
+            return Err(self.wrong_node("it is not owned by this instance"));
+        };
+        owner.write(request, op).await.map_err(|e| match e {
+            WriteError::Rejected(error) => error,
+            WriteError::Overloaded => ServiceError::Overloaded {
+                reason: format!(
+                    "{WRITE_QUEUE} writes are waiting for partition {}",
+                    self.partition
+                ),
+                retry_after_ms: 200,
+            },
+            WriteError::NotOwner => self.wrong_node("it is moving to another instance"),
+            WriteError::StoreFailed(e) => ServiceError::Unavailable(e.to_string()),
+            WriteError::Unknown(text) => ServiceError::Unknown(text),
+        })
+    }
+
+    fn is_wanted_here(&self) -> bool {
+        let view = self.context.view.get();
+        handoff::wanted(view.assignment(&self.partition), &self.context.me.instance)
+    }
+
+    fn wrong_node(&self, reason: &str) -> ServiceError {
+        let view = self.context.view.get();
+        ServiceError::WrongNode {
+            partition: self.partition.clone(),
+            reason: reason.to_owned(),
+            ask: view
+                .assignment(&self.partition)
+                .and_then(|a| a.target_owner())
+                .cloned(),
+        }
+    }
+
+    /// Seals for `to`, which the table must name, and waits until the lease is released.
+    ///
+    /// # Errors
+    /// `Conflict` when the table does not want this handoff, `Unavailable` when the release did not succeed.
+    pub(super) async fn release(&self, to: &InstanceId) -> Result<(), ServiceError> {
+        let me = &self.context.me.instance;
+        let view = self.context.view.get();
+        let mut allowed = handoff::may_release(view.assignment(&self.partition), me, to);
+        if !allowed {
+            let view = self
+                .context
+                .view
+                .refresh()
+                .await
+                .map_err(|e| ServiceError::Unavailable(e.to_string()))?;
+            allowed = handoff::may_release(view.assignment(&self.partition), me, to);
+        }
+        if !allowed {
+            return Err(ServiceError::Conflict(format!(
+                "the assignment table does not give {} to {to}",
+                self.partition
+            )));
+        }
+        loop {
+            // The host's own task seals, so that a caller who goes away leaves nothing half done.
+            if self.state.lock().owner.is_some() {
+                let mut local = self.local.subscribe();
+                *self.asked_for.lock() = Some(to.clone());
+                self.nudge.notify_one();
+                // The sender lives as long as this host.
+                let _changed = local
+                    .wait_for(|l| !matches!(l, Local::Owning | Local::Sealing))
+                    .await;
+            }
+            // A takeover needs the replica: while this is held, none is under way and none begins.
+            let _replica = self.replica.lock().await;
+            if self.state.lock().owner.is_none() {
+                return self
+                    .context
+                    .give_up_lease(&self.partition, Some(to.clone()))
+                    .await;
+            }
+        }
+    }
+}
