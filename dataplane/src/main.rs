@@ -2,7 +2,6 @@
 //!
 //! The way of a write and of a query begins in [`brainy_dataplane::api`] and goes on in [`brainy_dataplane::node`].
 
-mod serve;
 mod start;
 
 use std::process::ExitCode;
@@ -133,7 +132,12 @@ async fn run(cli: Cli, log: LogHandle) -> Result<(), Failure> {
     let app = api::without_browsers(app, &keys);
     tracing::info!(%address, role = ?cli.role, instance = %cli.instance, "serving");
     let closing = CancellationToken::new();
-    let server = tokio::spawn(serve::serve(listener, app, closing.clone(), GRACE));
+    let server = tokio::spawn(brainy_http_server::serve(
+        listener,
+        app,
+        closing.clone(),
+        GRACE,
+    ));
     let cause = wait_for_stop(cli.exit_with_parent)
         .await
         .map_err(|e| failure(INTERNAL)(e.to_string()))?;

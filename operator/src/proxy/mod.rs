@@ -5,7 +5,6 @@
 //! memory for that, up to the cluster's limit; answers are passed on as they come.
 
 pub(crate) mod retry;
-mod serve;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -100,7 +99,7 @@ impl Proxy {
     /// Serves until `stop`, then lets requests under way finish for a short time.
     pub(crate) async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let router = Router::new().fallback(forward).with_state(self);
-        serve::serve(listener, router, stop, CLOSING).await;
+        brainy_http_server::serve(listener, router, stop, CLOSING).await;
     }
 }
 

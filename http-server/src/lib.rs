@@ -1,4 +1,4 @@
-//! The HTTP server: a bounded number of connections, slow clients cut, an orderly end.
+//! The HTTP server of nodes and of the local endpoint: a bounded number of connections, slow clients cut, an orderly end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,12 +21,7 @@ const CONNECTIONS: usize = 4096;
 
 /// Serves `app` with HTTP/1.1 until `stop`. Then connections without a request are closed at once, and requests under way may
 /// take `grace`.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    app: Router,
-    stop: CancellationToken,
-    grace: Duration,
-) {
+pub async fn serve(listener: TcpListener, app: Router, stop: CancellationToken, grace: Duration) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
