@@ -14,6 +14,15 @@ pub enum HarnessError {
         /// Where it was expected.
         path: PathBuf,
     },
+    /// A program of Kubernetes is not there.
+    #[error(
+        "{path} is missing: build it once with `scripts/controlplane.sh` (or `make controlplane`), or set KUBEBUILDER_ASSETS \
+         to a directory that has it"
+    )]
+    NoKubernetes {
+        /// Where it was expected.
+        path: PathBuf,
+    },
     /// A file or process of ours.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -94,6 +103,22 @@ impl HarnessError {
             action,
             path,
             source,
+        }
+    }
+
+    /// For `map_err` of requests to Kubernetes.
+    pub(crate) fn kube(request: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let request = request.into();
+        move |error| match error {
+            kube::Error::Api(status) => Self::Refused {
+                request,
+                status: status.code,
+                message: status.message.clone(),
+            },
+            other => Self::NoAnswer {
+                request,
+                message: other.to_string(),
+            },
         }
     }
 

@@ -1,8 +1,8 @@
 //! What the suites that cross crates share, and the demo.
 //!
 //! Everything here works on real processes: [`cluster`] runs `brainy-operator local`, [`standalone`] runs `brainyd`,
-//! [`client`] speaks the REST API, [`load`] writes and reads and remembers in [`history`] what was acknowledged. Waiting
-//! is for a condition with a deadline ([`wait`]), never for a time to pass.
+//! [`kube`] runs a control plane of Kubernetes, [`client`] speaks the REST API, [`load`] writes and reads and remembers in
+//! [`history`] what was acknowledged. Waiting is for a condition with a deadline ([`wait`]), never for a time to pass.
 
 pub mod client;
 pub mod cluster;
@@ -10,6 +10,7 @@ pub mod dataset;
 pub mod demo;
 pub mod error;
 pub mod history;
+pub mod kube;
 pub mod load;
 pub mod manifest;
 pub mod probe;
