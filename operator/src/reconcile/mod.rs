@@ -13,9 +13,12 @@
 //! ready (design section 5). Every decision can be repeated: it depends on the present only, and an undone edit of the spec
 //! undoes what has not happened yet.
 
+pub(crate) mod arguments;
 pub(crate) mod changes;
 pub(crate) mod conditions;
 pub(crate) mod desired;
 pub(crate) mod members;
 pub(crate) mod plan;
+pub(crate) mod restart;
 pub(crate) mod status;
+pub(crate) mod unsupported;

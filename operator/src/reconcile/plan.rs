@@ -6,7 +6,8 @@
 //! | wants it | answers | not active | active |
 //! | wants it | ended, or silent for [`UNREADY_AFTER`] | active | unready: its partitions wait for it |
 //! | wants it | away for `unreadyGracePeriod` | unready | gone: its partitions are taken over |
-//! | wants it | told other settings | active | stop it, as many at once as `maxUnavailable` says; then row 1 |
+//! | wants it | is stopped by somebody else | active | draining, while it answers and another can take over |
+//! | wants it | told other settings | any | restarted, drained first ([`restart`](super::restart)); then row 1 |
 //! | does not | runs | not draining | draining: its partitions are handed over |
 //! | does not | runs | draining, holds nothing | stop it |
 //! | does not | none | holds something | gone |
@@ -24,6 +25,7 @@ use brainy_coordination::types::InstanceId;
 use brainy_crds::Role;
 
 use super::desired::{Desired, InstanceSpec, table_role};
+use super::restart::{Restart, can_hand_over, restarts};
 
 /// A process that runs and does not answer for this long makes its member unready; an answer that is late once does not.
 pub(crate) const UNREADY_AFTER: Duration = Duration::from_secs(5);
@@ -205,9 +207,14 @@ pub(crate) fn plan(
         .chain(members)
         .collect();
     let mut plan = Plan::default();
+    let restarts = restarts(desired, observed, table);
     for id in all {
         let seen = observed.get(id).unwrap_or(&unseen);
+        let restart = restarts.get(id).copied();
         let process = match desired.instances.get(id) {
+            Some(_) if restart == Some(Restart::Stop) => {
+                Some(ProcessAction::Stop(id.clone(), StopReason::NewSettings))
+            }
             Some(_) => wanted_process(desired, id, seen, table),
             None => unwanted_process(desired, id, seen, table),
         };
@@ -216,6 +223,11 @@ pub(crate) fn plan(
             continue;
         };
         let change = match desired.instances.get(id) {
+            Some(_) if leaves_for_a_while(id, seen, restart, observed, table) => {
+                table.members.get(id).map(|_| MemberChange::Draining)
+            }
+            // Its place is kept as it is until the process has ended.
+            Some(_) if restart == Some(Restart::Stop) => None,
             Some(spec) => wanted_member(desired, spec, seen, table.members.get(id)),
             None => unwanted_member(desired, id, seen, table),
         };
@@ -223,10 +235,20 @@ pub(crate) fn plan(
             plan.members.insert(id.clone(), change);
         }
     }
-    if !desired.paused {
-        plan.processes.extend(restarts(desired, observed));
-    }
     plan
+}
+
+/// Whether an instance that the spec wants hands over what it holds, because it is about to be away.
+fn leaves_for_a_while(
+    id: &InstanceId,
+    seen: &Observation,
+    restart: Option<Restart>,
+    observed: &BTreeMap<InstanceId, Observation>,
+    table: &AssignmentTable,
+) -> bool {
+    // A pod that is evicted or deleted by hand is not the planner's doing; it lives on until it holds nothing.
+    let stopped_by_others = matches!(seen.run, Run::Stopping { killed: false, .. }) && seen.live;
+    restart == Some(Restart::Drain) || (stopped_by_others && can_hand_over(id, observed, table))
 }
 
 fn wanted_process(
@@ -336,42 +358,6 @@ fn unwanted_member(
         (true, false) => MemberChange::Gone,
         (false, _) => MemberChange::Draining,
     })
-}
-
-/// Which processes are restarted because they were told other settings, the highest ordinal of a role first.
-fn restarts(desired: &Desired, observed: &BTreeMap<InstanceId, Observation>) -> Vec<ProcessAction> {
-    let Some(max_unavailable) = desired.max_unavailable else {
-        return Vec::new();
-    };
-    let mut actions = Vec::new();
-    for role in Role::ALL {
-        let mut instances: Vec<_> = desired
-            .instances
-            .iter()
-            .filter(|(_, spec)| spec.role == role)
-            .map(|(id, spec)| (id, spec, observed.get(id)))
-            .collect();
-        instances.sort_by_key(|(_, spec, _)| std::cmp::Reverse(spec.ordinal));
-        let away = instances
-            .iter()
-            .filter(|(_, _, seen)| !seen.is_some_and(Observation::serves))
-            .count();
-        let mut budget = max_unavailable.saturating_sub(away);
-        for (id, spec, seen) in instances {
-            let Some(seen) = seen.filter(|seen| is_outdated(spec, seen)) else {
-                continue;
-            };
-            // One that does not serve costs nothing, and new settings may be what it needs.
-            if seen.ready {
-                if budget == 0 {
-                    continue;
-                }
-                budget -= 1;
-            }
-            actions.push(ProcessAction::Stop(id.clone(), StopReason::NewSettings));
-        }
-    }
-    actions
 }
 
 /// Whether a process runs with other settings than the spec has now.

@@ -242,6 +242,13 @@ fn an_instance_that_the_spec_wants() {
             None,
         ),
         case(
+            "stopped by somebody else, nobody to take over",
+            stopping(1, false),
+            member(Active),
+            None,
+            None,
+        ),
+        case(
             "stops, a little more time",
             stopping(29, false),
             member(Active),
@@ -517,55 +524,4 @@ fn a_paused_cluster_stays_as_it_is() {
             None,
         ),
     ]);
-}
-
-#[test]
-fn new_settings_reach_one_instance_of_a_role_at_a_time() {
-    let mut desired = desired(&["reader-0", "writer-0", "writer-1"]);
-    for spec in desired.instances.values_mut() {
-        spec.revision = "2".to_owned();
-    }
-    let names = ["reader-0", "writer-0", "writer-1"];
-    let mut observed: BTreeMap<InstanceId, Observation> =
-        names.iter().map(|name| (id(name), serving(1))).collect();
-    let stop = |name| ProcessAction::Stop(id(name), StopReason::NewSettings);
-    assert_eq!(
-        plan(&desired, &observed, None).processes,
-        [stop("writer-1"), stop("reader-0")]
-    );
-
-    observed.insert(id("writer-1"), ended(1));
-    assert_eq!(
-        plan(&desired, &observed, None).processes,
-        [stop("reader-0")]
-    );
-
-    let new = Observation {
-        revision: Some("2".to_owned()),
-        ..serving(1)
-    };
-    observed.insert(id("writer-1"), new.clone());
-    observed.insert(id("reader-0"), new);
-    assert_eq!(
-        plan(&desired, &observed, None).processes,
-        [stop("writer-0")]
-    );
-
-    desired.max_unavailable = None;
-    assert_eq!(plan(&desired, &observed, None).processes, []);
-}
-
-#[test]
-fn one_that_does_not_serve_gets_new_settings_at_once() {
-    let mut desired = desired(&["writer-0", "writer-1"]);
-    for spec in desired.instances.values_mut() {
-        spec.revision = "2".to_owned();
-    }
-    let waiting = Observation {
-        ready: false,
-        ..serving(1)
-    };
-    let observed = [(id("writer-0"), waiting), (id("writer-1"), serving(1))].into();
-    let stop = ProcessAction::Stop(id("writer-0"), StopReason::NewSettings);
-    assert_eq!(plan(&desired, &observed, None).processes, [stop]);
 }
