@@ -1,0 +1,191 @@
+#!/usr/bin/env bash
+# A real Kubernetes of one node on this machine, for the end-to-end tests: the pinned control plane with kubelet and kube-proxy,
+# containerd, runc and CNI plugins, all in namespaces of their own. Needs root and Linux. Nothing of the machine is
+# configured: ending the node removes it without a trace, and it can run beside any other Kubernetes or Docker.
+#
+# Usage: scripts/e2e-node.sh COMMAND
+#   up              start the node; prints its KUBECONFIG
+#   load FILE.tar   import images (make image-tar)
+#   run             up and load if need be, then `make e2e` against it
+#   exec COMMAND    run a command inside the node, such as `ctr -n k8s.io containers ls`
+#   down            end the node and remove its files
+#
+#   BRAINY_NODE_DIR=dir   where it keeps its files (default /var/lib/brainy-e2e-node); not on an overlay file system
+#
+# The node is at 10.213.77.2, reachable from this machine only; Pods have 10.213.80.0/24, Services 10.213.96.0/20.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+state=${BRAINY_NODE_DIR:-/var/lib/brainy-e2e-node}
+link=brainy-node # network interface on this side
+url=https://10.213.77.2:6443
+ready_within=180 # seconds
+
+fail() {
+  printf '\ne2e-node: %s\n' "$1" >&2
+  exit 1
+}
+
+check_machine() {
+  [ "$(uname -s)" = Linux ] || fail 'a node needs Linux. With Docker, kind gives the same: docs/kind.md'
+  [ "$(id -u)" = 0 ] || fail 'a node needs root, for namespaces, mounts and control groups: sudo --preserve-env=HOME,PATH make e2e-node
+  Without root, use kind: docs/kind.md'
+  local packages=() pair
+  for pair in containerd:containerd runc:runc ip:iproute2 iptables:iptables openssl:openssl curl:curl cc:build-essential \
+    nsenter:util-linux sysctl:procps python3:python3; do
+    command -v "${pair%%:*}" >/dev/null || packages+=("${pair#*:}")
+  done
+  [ -x /usr/lib/cni/ptp ] || packages+=(containernetworking-plugins)
+  [ ${#packages[@]} -eq 0 ] && return
+  command -v apt-get >/dev/null || fail "install these, then try again: ${packages[*]}"
+  echo "e2e-node: installing ${packages[*]}"
+  apt-get update -q
+  # What a package would start by itself must not run: the node starts its own.
+  printf '#!/bin/sh\nexit 101\n' >"$state/policy-rc.d"
+  chmod +x "$state/policy-rc.d"
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"
+}
+
+# The process that waits for the node; its only child is the node's first process.
+keeper() {
+  local pid
+  pid=$(cat "$state/pid" 2>/dev/null) && grep -qsz "$state" "/proc/$pid/cmdline" && echo "$pid"
+}
+
+first_process() {
+  local pid
+  pid=$(keeper) && tr -d ' ' <"/proc/$pid/task/$pid/children" | grep .
+}
+
+certificate() { # name, common name, organisation, other extensions
+  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/O=$3/CN=$2" \
+    -keyout "$pki/$1.key" -out "$pki/$1.csr" 2>/dev/null
+  openssl x509 -req -in "$pki/$1.csr" -CA "$pki/ca.crt" -CAkey "$pki/ca.key" -CAcreateserial -days 30 \
+    -extfile <(printf 'extendedKeyUsage=serverAuth,clientAuth\n%s\n' "${4:-}") -out "$pki/$1.crt" 2>/dev/null
+  rm "$pki/$1.csr"
+}
+
+kubeconfig() { # name; prints one that needs no other file
+  printf '{"apiVersion":"v1","kind":"Config","current-context":"brainy-node",
+"clusters":[{"name":"brainy-node","cluster":{"server":"%s","certificate-authority-data":"%s"}}],
+"users":[{"name":"%s","user":{"client-certificate-data":"%s","client-key-data":"%s"}}],
+"contexts":[{"name":"brainy-node","context":{"cluster":"brainy-node","user":"%s"}}]}\n' "$url" "$(base64 -w 0 "$pki/ca.crt")" \
+    "$1" "$(base64 -w 0 "$pki/$1.crt")" "$(base64 -w 0 "$pki/$1.key")" "$1"
+}
+
+credentials() {
+  pki=$state/pki
+  (umask 077 && mkdir -p "$pki/kubelet")
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=brainy-node \
+    -keyout "$pki/ca.key" -out "$pki/ca.crt" 2>/dev/null
+  openssl genrsa -out "$pki/accounts.key" 2048 2>/dev/null
+  certificate apiserver kube-apiserver brainy \
+    'subjectAltName=IP:10.213.77.2,IP:10.213.96.1,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc'
+  certificate admin brainy-node-admin system:masters
+  certificate kubelet system:node:node system:nodes
+  local name
+  for name in kube-controller-manager kube-scheduler kube-proxy; do
+    certificate "$name" "system:$name" brainy
+  done
+  for name in kubelet kube-controller-manager kube-scheduler kube-proxy admin; do
+    kubeconfig "$name" >"$pki/$name.kubeconfig"
+  done
+  cp "$pki/admin.kubeconfig" "$state/kubeconfig"
+}
+
+api() { # path, other arguments of curl
+  curl --silent --show-error --fail --max-time 5 --cacert "$state/pki/ca.crt" --cert "$state/pki/admin.crt" \
+    --key "$state/pki/admin.key" "$url$1" "${@:2}"
+}
+
+node_is_ready() {
+  api '/api/v1/nodes/node?pretty=false' 2>/dev/null | grep -q '"status":"True"[^}]*"type":"Ready"\|"type":"Ready","status":"True"'
+}
+
+up() {
+  if keeper >/dev/null; then
+    echo "e2e-node: it runs already. export KUBECONFIG=$state/kubeconfig"
+    return
+  fi
+  local assets=${KUBEBUILDER_ASSETS:-} started version
+  mkdir -p "$state"
+  check_machine
+  down # what an earlier node may have left
+  "$root/scripts/controlplane.sh" node
+  if [ -z "$assets" ]; then
+    version=$(awk '$1 == "k8s.io/kubernetes" && $2 ~ /^v/ { print substr($2, 2); exit }' "$root/tests/controlplane/go.mod")
+    assets=${BRAINY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/brainy}/tools/kubernetes-$version
+  fi
+
+  started=$SECONDS
+  (umask 077 && mkdir -p "$state")
+  cp -r "$root/tests/node" "$state/config"
+  : >"$state/config/resolv.conf"
+  credentials
+  cc -Os -static -o "$state/pause" "$root/tests/node/pause.c"
+  "$root/scripts/image.py" --tar "$state/pause.tar" --tag node "$state/pause" >/dev/null
+
+  setsid unshare --net --mount --pid --ipc --uts --fork --kill-child --mount-proc \
+    bash "$state/config/init.sh" "$state" "$assets" >"$state/init.log" 2>&1 </dev/null &
+  local pid=$!
+  echo "$pid" >"$state/pid"
+  # The other end waits for this one. `unshare` has entered the namespace once its own differs from ours.
+  until [ "$(readlink "/proc/$pid/ns/net")" != "$(readlink /proc/self/ns/net)" ]; do
+    kill -0 "$pid" 2>/dev/null || fail "the node did not start: $(cat "$state/init.log")"
+    sleep 0.05
+  done
+  ip link add "$link" type veth peer name node0 netns "$pid"
+  ip address add 10.213.77.1/30 dev "$link"
+  ip link set "$link" up
+
+  until [ -e "$state/started" ] && node_is_ready; do
+    if [ -e "$state/failed" ] || ! kill -0 "$pid" 2>/dev/null; then
+      fail "the node failed: $(cat "$state/failed" "$state/init.log" 2>/dev/null). Logs: $state/log"
+    fi
+    [ $((SECONDS - started)) -lt $ready_within ] || fail "the node is not Ready after $ready_within s. Logs: $state/log"
+    sleep 0.2
+  done
+  api /apis/storage.k8s.io/v1/storageclasses --output /dev/null --header 'Content-Type: application/json' \
+    --data @"$root/tests/node/storage-class.json"
+  printf 'e2e-node: Ready after %s s\nexport KUBECONFIG=%s/kubeconfig\n' "$((SECONDS - started))" "$state"
+}
+
+inside() {
+  local pid
+  pid=$(first_process) || fail 'no node runs: scripts/e2e-node.sh up'
+  nsenter --target "$pid" --all -- "$@"
+}
+
+load() { # archive
+  [ -f "${1:-}" ] || fail "'${1:-}' is no file: make image-tar"
+  inside ctr --namespace k8s.io images import - <"$1"
+}
+
+run() {
+  local archive=${BRAINY_IMAGES:-${CARGO_TARGET_DIR:-$root/target}/images.tar}
+  up
+  load "$archive"
+  KUBECONFIG=$state/kubeconfig make -C "$root" e2e
+}
+
+down() {
+  local pid
+  if pid=$(keeper); then
+    # The kernel ends every process of the node with its first one, and mounts and network with the last.
+    kill -KILL "$(first_process || echo "$pid")" 2>/dev/null || true
+    while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+  fi
+  ip link delete "$link" 2>/dev/null || true
+  local group
+  for group in /sys/fs/cgroup/brainy-node /sys/fs/cgroup/*/brainy-node; do
+    if [ -d "$group" ]; then find "$group" -depth -type d -exec rmdir {} + ; fi
+  done
+  [ ! -e "$state/config" ] || rm -rf --one-file-system "$state"
+}
+
+case ${1:-} in
+  up | down | run) "$1" ;;
+  load) load "${2:-}" ;;
+  exec) inside "${@:2}" ;;
+  *) fail 'which command? up, load FILE.tar, run, exec COMMAND or down' ;;
+esac
