@@ -5,9 +5,12 @@
 
 mod cli;
 mod error;
+mod hint;
+mod keeper;
 mod local;
 mod proxy;
 mod reconcile;
+mod storage;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;

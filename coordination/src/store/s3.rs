@@ -56,6 +56,24 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// Connections that several stores share, and the certificates that they trust, which are loaded once.
+#[derive(Clone, Debug)]
+pub struct Connector(SharedHttpClient);
+
+impl Connector {
+    /// A connector without connections yet, for http:// and https://.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(https())
+    }
+}
+
+impl Default for Connector {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// How to reach a bucket.
 #[derive(Clone, Debug)]
 pub struct S3Config {
@@ -71,6 +89,8 @@ pub struct S3Config {
     pub path_style: bool,
     /// Credentials.
     pub credentials: Credentials,
+    /// Connections to share with other stores; `None` opens its own.
+    pub connector: Option<Connector>,
     /// Longest time to a connection.
     pub connect_timeout: Duration,
     /// Longest time from a request to the beginning of its answer.
@@ -90,6 +110,7 @@ impl S3Config {
             endpoint: None,
             path_style: false,
             credentials: Credentials::DefaultChain,
+            connector: None,
             connect_timeout: Duration::from_secs(5),
             attempt_timeout: Duration::from_secs(20),
             operation_timeout: Duration::from_secs(30),
@@ -292,16 +313,22 @@ impl S3Store {
 
 /// Plain HTTP where that is all that is needed, so that no certificates need to be found; else rustls.
 fn http_client(config: &S3Config) -> SharedHttpClient {
-    let builder = aws_smithy_http_client::Builder::new();
+    if let Some(Connector(shared)) = &config.connector {
+        return shared.clone();
+    }
     let is_plain = |endpoint: &String| endpoint.starts_with("http://");
     match &config.credentials {
         Credentials::Static { .. } if config.endpoint.as_ref().is_some_and(is_plain) => {
-            builder.build_http()
+            aws_smithy_http_client::Builder::new().build_http()
         }
-        _ => builder
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https(),
+        _ => https(),
     }
+}
+
+fn https() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https()
 }
 
 #[async_trait]

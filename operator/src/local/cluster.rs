@@ -20,18 +20,18 @@ use tokio_util::sync::CancellationToken;
 use super::data_dir::DataDir;
 use super::fleet::{Fleet, FleetEvent};
 use super::follow::ManifestFile;
-use super::http;
-use super::keeper::{Keeper, Outcome, Publication, Published, Task};
 use super::screen::Screen;
 use super::spec::{desired_locally, read_edit, shared_config};
-use super::storage::classify;
 use crate::error::OperatorError;
+use crate::hint::Hint;
+use crate::keeper::{Keeper, Outcome, Publication, Published, Task};
 use crate::proxy::Proxy;
 use crate::reconcile::changes;
 use crate::reconcile::conditions::Storage;
 use crate::reconcile::desired::Desired;
 use crate::reconcile::plan::{KillReason, Plan, ProcessAction, STOP_TIMEOUT, StopReason, plan};
 use crate::reconcile::status::complete;
+use crate::storage::classify_document;
 
 mod tell;
 
@@ -291,11 +291,7 @@ impl Cluster {
 
     fn round_failed(&mut self, error: &DocumentError) {
         self.to_publish = true;
-        let storage = match error {
-            DocumentError::Store(error) => classify(error),
-            DocumentError::Contended { .. } => Storage::Verified,
-            other => Storage::Refused(other.to_string()),
-        };
+        let storage = classify_document(error);
         if storage != self.storage {
             tracing::error!("{error}");
         }
@@ -331,11 +327,12 @@ impl Cluster {
             .filter(|m| !gone(m.state))
             .map(|m| m.address.clone())
             .collect();
-        tokio::spawn(http::hint(
-            self.parts.client.clone(),
+        let hint = Hint {
             addresses,
-            self.parts.admin_key.clone(),
-        ));
+            tls: false,
+            admin_key: self.parts.admin_key.clone(),
+        };
+        tokio::spawn(hint.send(self.parts.client.clone()));
     }
 
     fn look_at_manifest(&mut self) {

@@ -1,8 +1,7 @@
-//! Small requests to instances: is it up, and look again.
+//! Small requests to instances: is it up?
 
 use std::time::Duration;
 
-use futures::future::join_all;
 use reqwest::{Client, StatusCode};
 
 use super::supervise::Probe;
@@ -10,7 +9,6 @@ use crate::error::OperatorError;
 
 /// An answer that takes longer is as good as none.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-const HINT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much of a text that says what is missing is kept, in characters.
 const LONGEST_TEXT: usize = 200;
 
@@ -59,36 +57,11 @@ pub(crate) async fn probe(client: &Client, address: &str) -> Probe {
     }
 }
 
-/// Tells instances that the assignments changed. A hint that is lost costs one poll interval.
-pub(crate) async fn hint(client: Client, addresses: Vec<String>, admin_key: Option<String>) {
-    let requests = addresses.into_iter().map(|address| {
-        let mut request = client
-            .post(format!("http://{address}/internal/hint"))
-            .timeout(HINT_TIMEOUT)
-            .json(&serde_json::json!({}));
-        if let Some(key) = &admin_key {
-            request = request.header("api-key", key);
-        }
-        async move {
-            if let Err(error) = request
-                .send()
-                .await
-                .and_then(reqwest::Response::error_for_status)
-            {
-                tracing::debug!(%address, %error, "hint not taken");
-            }
-        }
-    });
-    join_all(requests).await;
-}
-
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::http::HeaderMap;
-    use axum::routing::{get, post};
+    use axum::routing::get;
     use tokio::net::TcpListener;
-    use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
 
@@ -114,21 +87,5 @@ mod tests {
         let free = listener.local_addr().unwrap().to_string();
         drop(listener);
         assert_eq!(probe(&client, &free).await, Probe::Silent);
-    }
-
-    #[tokio::test]
-    async fn hints_carry_the_admin_key_and_survive_a_dead_member() {
-        let (seen, mut keys) = unbounded_channel();
-        let router = Router::new().route(
-            "/internal/hint",
-            post(move |headers: HeaderMap| async move {
-                seen.send(headers["api-key"].to_str().unwrap().to_owned())
-                    .unwrap();
-                StatusCode::NO_CONTENT
-            }),
-        );
-        let addresses = vec!["127.0.0.1:1".to_owned(), serve(router).await];
-        hint(client().unwrap(), addresses, Some("secret".to_owned())).await;
-        assert_eq!(keys.recv().await.as_deref(), Some("secret"));
     }
 }

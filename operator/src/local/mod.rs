@@ -5,7 +5,6 @@ mod data_dir;
 mod fleet;
 mod follow;
 pub(crate) mod http;
-mod keeper;
 mod process;
 mod screen;
 mod spec;
@@ -23,12 +22,12 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use crate::cli::LocalArgs;
 use crate::error::OperatorError;
+use crate::keeper::Keeper;
 use crate::proxy::{Proxy, Routes};
 use cluster::{Cluster, Parts};
 use data_dir::DataDir;
 use fleet::{Common, Fleet};
 use follow::ManifestFile;
-use keeper::Keeper;
 use screen::Screen;
 use storage::Bucket;
 

@@ -3,22 +3,20 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use brainy_coordination::store::StoreError;
-use brainy_coordination::store::probe::{ProbeError, ProbeOptions, probe_s3};
-use brainy_coordination::store::retry::{RetryPolicy, Store};
-use brainy_coordination::store::s3::{Credentials, S3Config, S3Store};
+use brainy_coordination::store::probe::ProbeOptions;
+use brainy_coordination::store::retry::Store;
+use brainy_coordination::store::s3::{Credentials, S3Config};
 use brainy_crds::{BrainyCluster, StorageSpec};
 use brainy_embedded_s3::{EmbeddedS3, EmbeddedS3Config, EmbeddedS3Error, Running};
 
 use super::data_dir::{DataDir, S3Keys};
 use crate::error::OperatorError;
+use crate::storage::open;
 
 /// Bucket of the embedded server.
 const EMBEDDED_BUCKET: &str = "brainy";
 /// Stores other than AWS accept any region.
 const EMBEDDED_REGION: &str = "us-east-1";
-/// The operator asks again in the next round anyway, so a request is not repeated for long.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Contenders in each race of the probe: enough to catch a store that decides without a lock.
 const CONTENDERS: usize = 8;
 const PROBE_DEADLINE: Duration = Duration::from_secs(60);
@@ -130,18 +128,13 @@ impl Bucket {
         let arguments = arguments(&config);
         let mut environment = environment;
         environment.extend(UNSET.map(|name| (name, String::new())));
-        let store = S3Store::connect(config).await?;
         let options = ProbeOptions {
             contenders: CONTENDERS,
             deadline: PROBE_DEADLINE,
         };
-        probe_s3(&store, options).await.map_err(refused)?;
-        let policy = RetryPolicy {
-            deadline: PATIENCE,
-            ..RetryPolicy::default()
-        };
+        let store = open(config, options).await?;
         Ok(Self {
-            store: Store::new(store, policy),
+            store,
             arguments,
             environment,
             description,
@@ -154,20 +147,6 @@ impl Bucket {
         if let Some(server) = self.embedded {
             server.shutdown().await;
         }
-    }
-}
-
-fn refused(error: ProbeError) -> OperatorError {
-    let message = error.to_string();
-    let unreachable = match &error {
-        ProbeError::Unfit { .. } => false,
-        ProbeError::Store { source, .. } => source.is_transient(),
-        ProbeError::Late { .. } => true,
-    };
-    if unreachable {
-        OperatorError::StorageUnreachable { message }
-    } else {
-        OperatorError::StorageRefused { message }
     }
 }
 
@@ -213,16 +192,5 @@ fn credentials(spec: &StorageSpec) -> Result<Credentials, OperatorError> {
                 missing: missing.join(" and "),
             })
         }
-    }
-}
-
-/// Whether a running cluster may go on after `error` and how to call it.
-pub(crate) fn classify(error: &StoreError) -> crate::reconcile::conditions::Storage {
-    use crate::reconcile::conditions::Storage;
-    let text = error.to_string();
-    match error {
-        StoreError::Busy { .. } | StoreError::Ambiguous { .. } => Storage::Unreachable(text),
-        _ if text.contains("NoSuchBucket") => Storage::NoBucket(text),
-        _ => Storage::Refused(text),
     }
 }

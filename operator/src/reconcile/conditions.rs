@@ -14,11 +14,21 @@ use super::plan::{Observation, Run, is_outdated};
 /// Failures in a row at which an instance counts as failing.
 pub(crate) const FAILING_AFTER: u32 = 3;
 
-/// What is known of the bucket.
+/// What is known of the bucket. Messages say what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Storage {
     /// It answers and honours conditional writes.
     Verified,
+    /// Nobody has looked at it yet.
+    NotChecked,
+    /// The spec names none.
+    NotConfigured,
+    /// The credentials that the spec names are not there.
+    NoCredentials(String),
+    /// Another cluster keeps its data in the same place.
+    InUse(String),
+    /// It ignores the conditions of writes.
+    Unfit(String),
     /// It does not answer.
     Unreachable(String),
     /// The server says that it does not exist.
@@ -84,10 +94,9 @@ fn ready(facts: &Facts<'_>, moves: Option<&RebalanceStatus>) -> Finding {
             "spec.stopped is true; the data is in the bucket".to_owned(),
         );
     }
-    if let Storage::Unreachable(message) | Storage::NoBucket(message) | Storage::Refused(message) =
-        facts.storage
-    {
-        return no(Reason::StorageUnavailable, message.clone());
+    let storage = storage_ready(facts.storage);
+    if storage.status != ConditionStatus::True {
+        return no(Reason::StorageUnavailable, storage.message);
     }
     let waiting: Vec<String> = facts
         .desired
@@ -325,19 +334,25 @@ fn storage_ready(storage: &Storage) -> Finding {
     let is = |status, reason, message: &str| {
         finding(ConditionType::StorageReady, status, reason, message)
     };
+    let no = |reason, message: &str| is(ConditionStatus::False, reason, message);
+    let unknown = |reason, message: &str| is(ConditionStatus::Unknown, reason, message);
     match storage {
         Storage::Verified => is(
             ConditionStatus::True,
             Reason::BucketVerified,
             "conditional writes are honoured",
         ),
-        Storage::Unreachable(message) => is(
-            ConditionStatus::Unknown,
-            Reason::EndpointUnreachable,
-            message,
+        Storage::NotChecked => unknown(Reason::NotChecked, "the bucket is being looked at"),
+        Storage::NotConfigured => no(
+            Reason::BucketNotConfigured,
+            "spec.storage.bucket is absent: name an existing bucket; no pods are started before",
         ),
-        Storage::NoBucket(message) => is(ConditionStatus::False, Reason::BucketNotFound, message),
-        Storage::Refused(message) => is(ConditionStatus::False, Reason::AccessDenied, message),
+        Storage::NoCredentials(message) => no(Reason::CredentialsNotFound, message),
+        Storage::InUse(message) => no(Reason::PrefixInUse, message),
+        Storage::Unfit(message) => no(Reason::ConditionalWritesUnsupported, message),
+        Storage::Unreachable(message) => unknown(Reason::EndpointUnreachable, message),
+        Storage::NoBucket(message) => no(Reason::BucketNotFound, message),
+        Storage::Refused(message) => no(Reason::AccessDenied, message),
     }
 }
 
