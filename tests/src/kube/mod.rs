@@ -2,7 +2,7 @@
 //!
 //! [`ControlPlane::shared`] is the one that the tests of a program share, each in a namespace of its own. A test that
 //! breaks the API server starts its own with [`ControlPlane::start`]. There are no nodes: pods stay pending until somebody
-//! registers one. Nothing outlives the test program, however it ends ([`keeper`]).
+//! registers one. Nothing outlives the test program, however it ends.
 
 mod assets;
 mod audit;
