@@ -4,7 +4,7 @@
 #   ARGS="..."           extra arguments for run and demo
 #   SEEDS=n              how many schedules the protocol simulation tries
 #   CARGO_FLAGS=--locked refuse to change Cargo.lock, as CI does
-#   VENV=dir             where the Python client tests live (default .venv)
+#   VENV=dir             where the Python of client and chart tests lives (default .venv)
 #   BRAINY_CACHE=dir     where tools are kept between builds (default ~/.cache/brainy)
 #   KUBEBUILDER_ASSETS=dir
 #                        where the tests find a control plane (default: built from pinned sources into BRAINY_CACHE)
@@ -63,8 +63,9 @@ setup-build:
 # Every target selects the whole workspace: Cargo then sees the same features each time and compiles a crate once.
 .PHONY: test
 test: override PROFILE = dev
-test: venv build controlplane ## The whole ladder: unit, simulation, processes, S3, Kubernetes, then the Python client
+test: venv build controlplane ## The whole ladder: unit, simulation, processes, S3, Kubernetes, charts, then the Python client
 	PATH="$(abspath $(VENV))/bin:$$PATH" $(CARGO) test $(CARGO_FLAGS) --workspace
+	$(MAKE) chart-test
 	$(MAKE) test-clients
 
 .PHONY: test-unit
@@ -75,6 +76,10 @@ test-unit: setup-build ## Only the tests inside the crates: seconds
 test-clients: override PROFILE = dev
 test-clients: venv build ## The unmodified Qdrant client against a local cluster, or against BRAINY_URL
 	BRAINY_OPERATOR="$(abspath $(BIN))/brainy-operator" $(PYTHON) -m pytest tests/clients
+
+.PHONY: chart-test
+chart-test: venv ## The Helm charts, rendered for many values
+	$(PYTHON) -m pytest tests/charts
 
 .PHONY: controlplane
 controlplane: ## Build the Kubernetes that tests run against: once per version, ten minutes on two cores
@@ -90,12 +95,19 @@ sim-long: ## The same with SEEDS=100000, before a release
 	$(MAKE) test-sim SEEDS=100000
 
 .PHONY: lint
-lint: setup-build $(DENY) ## Format, clippy, documentation, dependencies; warnings are errors
+lint: setup-build $(DENY) ## Format, clippy, documentation, dependencies, charts; warnings are errors
 	$(CARGO) metadata --locked --format-version 1 >/dev/null
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_FLAGS) --workspace --no-deps
 	$(DENY) --log-level warn check --hide-inclusion-graph bans licenses sources
+	$(MAKE) chart-lint
+
+.PHONY: chart-lint
+chart-lint: venv ## Helm's own check of the charts; whether what is made from values and CRD is current
+	$(PYTHON) scripts/chart_docs.py --check
+	helm=$$(scripts/helm.sh) && "$$helm" lint --strict --quiet charts/brainy-operator && \
+	    "$$helm" lint --strict --quiet charts/brainy-cluster --values charts/brainy-cluster/ci/s3-values.yaml
 
 ## Measure
 
@@ -113,9 +125,14 @@ fmt: ## Format the code
 crd: build ## Write the CRD's YAML from the Rust types
 	$(BIN)/brainy-operator crd > $(CRD).new
 	mv $(CRD).new $(CRD)
+	$(MAKE) chart-docs
+
+.PHONY: chart-docs
+chart-docs: venv ## Write the charts' schemas, READMEs and CRD from values.yaml and the CRD's YAML
+	$(PYTHON) scripts/chart_docs.py
 
 .PHONY: venv
-venv: $(VENV_READY) ## Make the Python environment of the client tests
+venv: $(VENV_READY) ## Make the Python environment of the client and chart tests
 
 .PHONY: clean
 clean: ## Remove what was built here (tools in BRAINY_CACHE stay)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Writes what in charts/ follows from other files; with --check only says what is not current, and fails then.
 
-    scripts/chart_docs.py [--check]
+scripts/chart_docs.py [--check]
 
-    charts/brainy-operator/files/brainycluster.yaml   a copy of crds/brainycluster.yaml: charts cannot reach beyond their directory
-    charts/brainy-operator/values.schema.json         its descriptions, from the comments in values.yaml; the rest is written by hand
-    charts/brainy-cluster/values.schema.json          all of it: values.yaml, and the schema of the CRD's spec
-    charts/*/README.md                                the table of values, from the comments in values.yaml
+charts/brainy-operator/files/brainycluster.yaml   a copy of crds/brainycluster.yaml: charts cannot reach beyond their directory
+charts/brainy-operator/values.schema.json         its descriptions, from the comments in values.yaml; the rest is written by hand
+charts/brainy-cluster/values.schema.json          all of it: values.yaml, and the schema of the CRD's spec
+charts/*/README.md                                the table of values, from the comments in values.yaml
 """
 
 import argparse
@@ -134,7 +134,10 @@ def cluster_schema(rows):
                     "serviceAccountNamespace": name,
                 },
             },
-            "global": {"type": "object", "description": "Values that Helm shares between charts; this chart reads none."},
+            "global": {
+                "type": "object",
+                "description": "Values that Helm shares between charts; this chart reads none.",
+            },
         },
     }
     return described(schema, rows, CLUSTER / "values.schema.json")
@@ -154,7 +157,9 @@ def readme(path, rows):
     before, begin, rest = path.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise Mistake(f"{path.relative_to(ROOT)} needs the lines {BEGIN!r} and {END!r}: the table of values goes between them")
+        raise Mistake(
+            f"{path.relative_to(ROOT)} needs the lines {BEGIN!r} and {END!r}: the table of values goes between them"
+        )
     return f"{before}{BEGIN}\n{table(rows)}\n{END}{after}"
 
 
