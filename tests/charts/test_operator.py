@@ -1,5 +1,6 @@
 """The operator's own objects: its Deployment and what stands around it."""
 
+import functools
 import itertools
 import json
 import re
@@ -10,6 +11,7 @@ from conftest import ROOT
 
 DIGEST = "sha256:" + "a" * 64
 VERSION = re.search(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
+UNIT = re.compile(r'register_with_unit\(\s*"(\w+)".*?Unit::(\w+)', re.DOTALL)
 EVERYTHING = {
     "replicas": 2,
     "rbac": {"clusterMonitoring": True},
@@ -242,11 +244,21 @@ def test_metrics_of_a_cluster_keep_the_cluster_s_namespace(operator):
     assert endpoint["honorLabels"] is True and endpoint["port"] == "metrics"
 
 
+@functools.cache
+def exported():
+    """Names of the metrics that the operator registers, without what the text format appends by type."""
+    source = (ROOT / "operator/src/controller/metrics.rs").read_text()
+    prefix = re.search(r'with_prefix\("(\w+)"\)', source)[1]
+    plain = re.findall(r'\.register\(\s*"(\w+)"', source)
+    units = [f"{name}_{unit.lower()}" for name, unit in UNIT.findall(source)]
+    return {f"{prefix}_{name}" for name in plain + units}
+
+
 def metrics_of(expression):
-    """Names of the metrics in a PromQL expression that is valid."""
-    expression = re.sub(r"\$__rate_interval", "5m", expression).replace("$namespace", ".*")
+    """Names of the metrics in a PromQL expression that is valid, as the operator registers them."""
+    expression = expression.replace("$__rate_interval", "5m").replace("$namespace", ".*")
     promql_parser.parse(expression)
-    return set(re.findall(r"\bbrainy_[a-z_]+", expression))
+    return {re.sub("_(total|bucket|count|sum)$", "", name) for name in re.findall(r"\bbrainy_\w+", expression)}
 
 
 def test_alerts_are_valid_and_say_what_to_do(operator):
@@ -254,11 +266,13 @@ def test_alerts_are_valid_and_say_what_to_do(operator):
     rules = list(itertools.chain.from_iterable(group["rules"] for group in groups))
     assert len({rule["alert"] for rule in rules}) == len(rules) > 0
     for rule in rules:
-        assert metrics_of(rule["expr"])
+        assert metrics_of(rule["expr"]) and metrics_of(rule["expr"]) <= exported()
         assert rule["labels"]["severity"] in ("warning", "critical")
         assert rule["annotations"]["summary"] and rule["annotations"]["description"]
     ready = next(rule for rule in rules if rule["alert"] == "BrainyClusterNotReady")
-    assert "{{ $labels.namespace }}/{{ $labels.name }}" in ready["annotations"]["summary"], "Helm left the braces alone"
+    assert "{{ $labels.namespace }}/{{ $labels.cluster }}" in ready["annotations"]["summary"], (
+        "Helm left the braces alone"
+    )
 
 
 def test_the_dashboard_is_valid(operator):
@@ -269,7 +283,7 @@ def test_the_dashboard_is_valid(operator):
     for panel in panels:
         assert panel["title"] and panel["description"]
         for target in panel["targets"]:
-            assert metrics_of(target["expr"])
+            assert metrics_of(target["expr"]) and metrics_of(target["expr"]) <= exported()
 
 
 @pytest.mark.parametrize("release", ["a", "brainy", "r" * 53, "x" * 38 + "-brainy-operator"[:15]])
