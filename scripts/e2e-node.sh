@@ -73,9 +73,10 @@ kubeconfig() { # name; prints one that needs no other file
     "$1" "$(base64 -w 0 "$pki/$1.crt")" "$(base64 -w 0 "$pki/$1.key")" "$1"
 }
 
-credentials() {
+credentials() (
+  umask 077
   pki=$state/pki
-  (umask 077 && mkdir -p "$pki/kubelet")
+  mkdir -p "$pki/kubelet"
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=brainy-node \
     -keyout "$pki/ca.key" -out "$pki/ca.crt" 2>/dev/null
   openssl genrsa -out "$pki/accounts.key" 2048 2>/dev/null
@@ -91,15 +92,21 @@ credentials() {
     kubeconfig "$name" >"$pki/$name.kubeconfig"
   done
   cp "$pki/admin.kubeconfig" "$state/kubeconfig"
-}
+  # The controller manager does not run as root.
+  chmod 711 "$state" "$pki"
+  chmod 644 "$pki"/*.crt
+  chown 65532 "$pki"/kube-controller-manager.* "$pki/accounts.key"
+)
 
 api() { # path, other arguments of curl
   curl --silent --show-error --fail --max-time 5 --cacert "$state/pki/ca.crt" --cert "$state/pki/admin.crt" \
     --key "$state/pki/admin.key" "$url$1" "${@:2}"
 }
 
+# Ready, and a Pod can be made: it needs its namespace's ServiceAccount.
 node_is_ready() {
-  api '/api/v1/nodes/node?pretty=false' 2>/dev/null | grep -q '"status":"True"[^}]*"type":"Ready"\|"type":"Ready","status":"True"'
+  api /api/v1/namespaces/default/serviceaccounts/default --output /dev/null 2>/dev/null || return 1
+  api '/api/v1/nodes/node?pretty=false' 2>/dev/null | grep -q '"type":"Ready","status":"True"'
 }
 
 up() {
@@ -118,7 +125,7 @@ up() {
   fi
 
   started=$SECONDS
-  (umask 077 && mkdir -p "$state")
+  mkdir -p "$state"
   cp -r "$root/tests/node" "$state/config"
   : >"$state/config/resolv.conf"
   credentials

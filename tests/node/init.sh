@@ -80,8 +80,8 @@ until answers https://10.213.77.2:6443/readyz; do
   kill -0 "${!names[@]}" || fail 'it ended before the API server answered'
   sleep 0.2
 done
-# Volumes that it provisions are for processes of any user.
-start kube-controller-manager sh -c 'umask 0 && exec "$@"' sh bin/kube-controller-manager --kubeconfig pki/kube-controller-manager.kubeconfig \
+# As the user of Brainy's images: volumes that it provisions belong to it, and to nobody else.
+start kube-controller-manager setpriv --reuid 65532 --regid 65532 --clear-groups bin/kube-controller-manager --kubeconfig pki/kube-controller-manager.kubeconfig \
   --authentication-kubeconfig pki/kube-controller-manager.kubeconfig \
   --authorization-kubeconfig pki/kube-controller-manager.kubeconfig \
   --root-ca-file pki/ca.crt --service-account-private-key-file pki/accounts.key --use-service-account-credentials \
