@@ -209,6 +209,22 @@ async fn a_store_that_does_not_answer_ends_the_probe_in_time() {
     assert!(matches!(error, ProbeError::Late { .. }), "{error}");
 }
 
+/// Where nothing can be reached, whoever started the process is soon told.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_takes_anything_is_given_up_within_seconds() {
+    let bucket = SimBucket::new(1);
+    bucket.set_faults(FaultPlan {
+        p_busy: 1.0,
+        ..FaultPlan::default()
+    });
+    let began = tokio::time::Instant::now();
+    let error = probe(bucket.client("a"), ProbeOptions::default())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ProbeError::Store { .. }), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(3), "{error}");
+}
+
 /// A store whose credentials are refused is reported with the store's own words, at the first request.
 #[derive(Debug, Default)]
 struct Refusing {

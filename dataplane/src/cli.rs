@@ -1,16 +1,22 @@
 //! The command line of brainyd.
 
+mod pre_stop;
+
+use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use brainy_coordination::assignment::Role;
 use brainy_coordination::config::SharedConfig;
 use brainy_coordination::store::s3::{Credentials, S3Config};
 use brainy_coordination::types::InstanceId;
-use clap::{Parser, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::engine::{BuildOptions, GraphBuilder};
+use crate::memory;
+
+pub use pre_stop::PreStop;
 
 /// What this process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -116,7 +122,7 @@ pub struct Cli {
     /// Partitions of a collection that does not ask for a number.
     #[arg(long, env = "BRAINY_PARTITIONS", value_parser = clap::value_parser!(u32).range(1..=16_384))]
     pub partitions: Option<u32>,
-    /// Memory for segments, write buffers and queues, bytes; half of the machine's if not given.
+    /// Memory for segments, write buffers and queues, bytes; half of the machine's, or of the container's limit, if not given.
     #[arg(long, env = "BRAINY_MEMORY_BUDGET_BYTES", value_parser = clap::value_parser!(u64).range(67_108_864..))]
     pub memory_budget_bytes: Option<u64>,
     /// Threads that build a graph; all cores if not given.
@@ -149,6 +155,31 @@ pub struct Cli {
         requires = "api_key"
     )]
     pub read_only_api_key: Option<String>,
+    /// PEM file with the certificate chain of this node, its own first: everything is served over TLS only, and other nodes are
+    /// asked over TLS.
+    #[arg(
+        long,
+        env = "BRAINY_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with the private key of the certificate.
+    #[arg(
+        long,
+        env = "BRAINY_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// PEM file with the authorities that sign the nodes' certificates, besides the system's; need not exist.
+    #[arg(
+        long,
+        env = "BRAINY_TLS_CA",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub tls_ca: Option<PathBuf>,
     /// What to log, such as `info` or `brainy_dataplane=debug,info`; overrides the shared configuration.
     #[arg(long = "log", env = "BRAINY_LOG")]
     pub log_filter: Option<String>,
@@ -158,6 +189,46 @@ pub struct Cli {
     /// Stop when standard input is closed, so that this process does not outlive the one that started it.
     #[arg(long)]
     pub exit_with_parent: bool,
+}
+
+/// What brainyd is asked to do.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Run a node.
+    Serve(Box<Cli>),
+    /// Wait until the node beside it has given its partitions away.
+    PreStop(PreStop),
+}
+
+/// Name of the subcommand.
+const PRE_STOP: &str = "pre-stop";
+
+impl Invocation {
+    /// Parses a command line, the program's name first. Without a subcommand it is a node's.
+    ///
+    /// # Errors
+    /// Clap's, which prints itself; help and version are such errors too.
+    pub fn try_from_args<I, T>(args: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let mut command = command();
+        let matches = command.try_get_matches_from_mut(args)?;
+        let parsed = match matches.subcommand_matches(PRE_STOP) {
+            Some(matches) => PreStop::from_arg_matches(matches).map(Self::PreStop),
+            None => Cli::from_arg_matches(&matches).map(|cli| Self::Serve(Box::new(cli))),
+        };
+        parsed.map_err(|e| e.format(&mut command))
+    }
+}
+
+/// A node's options, and beside them the subcommand, which needs none of them.
+fn command() -> clap::Command {
+    Cli::command()
+        .subcommand(PreStop::augment_args(clap::Command::new(PRE_STOP)))
+        .subcommand_negates_reqs(true)
+        .args_conflicts_with_subcommands(true)
 }
 
 impl Cli {
@@ -228,7 +299,7 @@ impl Cli {
     #[must_use]
     pub fn memory_budget(&self) -> u64 {
         self.memory_budget_bytes
-            .unwrap_or_else(|| machine_memory().map_or(2 << 30, |m| m / 2))
+            .unwrap_or_else(|| memory::available(Path::new("/")).map_or(2 << 30, |m| m / 2))
     }
 
     /// How segments are built.
@@ -245,34 +316,28 @@ impl Cli {
     }
 }
 
-/// Memory of the machine, or of the container if that is less.
-fn machine_memory() -> Option<u64> {
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let limits = [
-        "/sys/fs/cgroup/memory.max",
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-    ];
-    let container = limits
-        .iter()
-        .filter_map(|p| read(p)?.trim().parse::<u64>().ok())
-        .min();
-    let machine = read("/proc/meminfo").and_then(|text| {
-        let line = text.lines().find(|l| l.starts_with("MemTotal:"))?;
-        let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kib * 1024)
-    });
-    container.into_iter().chain(machine).min()
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_come_together() {
+        let parsed = |args: &[&str]| {
+            let args = ["brainyd"].iter().chain(args);
+            Cli::try_parse_from(args)
+        };
+        let pair = ["--tls-cert", "c", "--tls-key", "k"];
+        assert!(parsed(&pair).is_ok());
+        assert!(parsed(&[&pair[..], &["--tls-ca", "a"]].concat()).is_ok());
+        for alone in [&pair[..2], &pair[2..], &["--tls-ca", "a"]] {
+            let error = parsed(alone).unwrap_err().to_string();
+            assert!(error.contains("--tls-"), "{error}");
+        }
     }
 
     #[test]

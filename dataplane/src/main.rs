@@ -4,6 +4,7 @@
 
 mod start;
 
+use std::fs::File;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +13,15 @@ use brainy_coordination::config::ConfigWatcher;
 use brainy_coordination::lease::Identity;
 use brainy_dataplane::api::metrics::ApiMetrics;
 use brainy_dataplane::api::{self, ApiConfig, ApiKeys};
-use brainy_dataplane::cli::{Cli, LogFormat};
+use brainy_dataplane::cli::{Cli, Invocation, LogFormat, PreStop};
 use brainy_dataplane::node::{Node, NodeConfig, rpc};
-use clap::Parser;
+use brainy_dataplane::pre_stop;
+use brainy_http_server::serve_tls;
 use prometheus_client::registry::Registry;
-use tokio::io::AsyncReadExt;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::io::{AsyncReadExt, Stdin};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{EnvFilter, Registry as Subscribers, reload};
@@ -29,7 +32,31 @@ use start::{Failure, INTERNAL, USAGE, failure};
 const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    match Invocation::try_from_args(std::env::args_os()) {
+        Ok(Invocation::Serve(cli)) => serve(*cli),
+        Ok(Invocation::PreStop(args)) => wait_before_stop(&args),
+        // Help and version are among them, which are no failures.
+        Err(error) => error.exit(),
+    }
+}
+
+/// Ends well whatever happened, once the command line is understood: what comes after it must come in any case.
+fn wait_before_stop(args: &PreStop) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => runtime
+            .block_on(pre_stop::run(args))
+            .map(|finish| finish.to_string())
+            .unwrap_or_else(|e| format!("this node cannot be asked: {e}")),
+        Err(e) => format!("cannot wait: {e}"),
+    };
+    eprintln!("brainyd pre-stop: not waiting any longer: {ended}");
+    ExitCode::SUCCESS
+}
+
+fn serve(cli: Cli) -> ExitCode {
     let format = cli.log_format;
     let log = match start_log(&cli) {
         Ok(log) => log,
@@ -79,12 +106,52 @@ fn start_log(cli: &Cli) -> Result<LogHandle, String> {
 }
 
 async fn run(cli: Cli, log: LogHandle) -> Result<(), Failure> {
+    let internal = |e: std::io::Error| failure(INTERNAL)(e.to_string());
+    // Before anything else: the first process of a container is not ended by a signal that it has no handler for.
+    let mut stop = Stop::watch(cli.exit_with_parent).map_err(internal)?;
+    let running = tokio::select! {
+        running = start(&cli, log) => running?,
+        cause = stop.asked() => {
+            tracing::info!(?cause, "stopped before it owned anything");
+            return Ok(());
+        }
+    };
+    let cause = stop.asked().await;
+    tracing::info!(?cause, "stopping: releasing what this node owns");
+    // The server goes on meanwhile: requests find out who has the partitions now.
+    if tokio::time::timeout(cause.patience(), running.node.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "not everything was released in time; whoever takes over finds it in the log"
+        );
+    }
+    running.closing.cancel();
+    running
+        .server
+        .await
+        .map_err(|e| failure(INTERNAL)(format!("the HTTP server ended badly: {e}")))
+}
+
+/// A node that serves.
+struct Running {
+    node: Node,
+    /// Ends the server.
+    closing: CancellationToken,
+    server: JoinHandle<()>,
+    /// Held until the process ends.
+    _data_dir: File,
+}
+
+async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
     let keys = ApiKeys::new(
         cli.api_key.clone(),
         cli.read_write_api_key.clone(),
         cli.read_only_api_key.clone(),
     )
     .map_err(|e| failure(USAGE)(e.to_string()))?;
+    let tls = start::open_tls(cli)?;
     let listener = start::listen(cli.listen).await?;
     let address = listener
         .local_addr()
@@ -95,9 +162,8 @@ async fn run(cli: Cli, log: LogHandle) -> Result<(), Failure> {
             "{address} is open to the network and no API key is set: anybody who reaches it may do anything"
         );
     }
-    // Held until the process ends.
-    let _lock = start::take_data_dir(&cli.data_dir)?;
-    let store = start::open_store(&cli).await?;
+    let data_dir = start::take_data_dir(&cli.data_dir)?;
+    let store = start::open_store(cli).await?;
     let watcher = ConfigWatcher::new(store.clone(), cli.local_config())
         .map_err(|e| failure(USAGE)(e.to_string()))?;
     let settings = watcher.subscribe();
@@ -112,6 +178,7 @@ async fn run(cli: Cli, log: LogHandle) -> Result<(), Failure> {
         memory_budget: cli.memory_budget(),
         build: cli.build_options(),
         cluster_key: cli.api_key.clone(),
+        tls: tls.as_ref().map(|tls| tls.client.clone().into()),
     };
     let mut registry = Registry::default();
     let metrics = ApiMetrics::register(&mut registry);
@@ -130,31 +197,19 @@ async fn run(cli: Cli, log: LogHandle) -> Result<(), Failure> {
     )
     .merge(rpc::router(node.clone()));
     let app = api::without_browsers(app, &keys);
-    tracing::info!(%address, role = ?cli.role, instance = %cli.instance, "serving");
+    tracing::info!(%address, tls = tls.is_some(), role = ?cli.role, instance = %cli.instance, "serving");
     let closing = CancellationToken::new();
-    let server = tokio::spawn(brainy_http_server::serve(
-        listener,
-        app,
-        closing.clone(),
-        GRACE,
-    ));
-    let cause = wait_for_stop(cli.exit_with_parent)
-        .await
-        .map_err(|e| failure(INTERNAL)(e.to_string()))?;
-    tracing::info!(?cause, "stopping: releasing what this node owns");
-    // The server goes on meanwhile: requests find out who has the partitions now.
-    if tokio::time::timeout(cause.patience(), node.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            "not everything was released in time; whoever takes over finds it in the log"
-        );
-    }
-    closing.cancel();
-    server
-        .await
-        .map_err(|e| failure(INTERNAL)(format!("the HTTP server ended badly: {e}")))
+    let ends = closing.clone();
+    let server = match tls {
+        Some(tls) => tokio::spawn(serve_tls(listener, tls.server, app, ends, GRACE)),
+        None => tokio::spawn(brainy_http_server::serve(listener, app, ends, GRACE)),
+    };
+    Ok(Running {
+        node,
+        closing,
+        server,
+        _data_dir: data_dir,
+    })
 }
 
 /// A level of Brainy's own lines. Those of libraries stay at `info` at most: an SDK's debug lines would bury everything.
@@ -202,21 +257,37 @@ impl StopCause {
     }
 }
 
-/// Returns at SIGTERM, at SIGINT, and when the parent is gone if it is to be watched.
-async fn wait_for_stop(exit_with_parent: bool) -> std::io::Result<StopCause> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let parent_gone = async {
-        if !exit_with_parent {
-            return std::future::pending().await;
+/// What asks this process to stop.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+    /// Open as long as the parent lives, if that is watched.
+    parent: Option<Stdin>,
+}
+
+impl Stop {
+    fn watch(exit_with_parent: bool) -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            parent: exit_with_parent.then(tokio::io::stdin),
+        })
+    }
+
+    /// Returns at SIGTERM, at SIGINT, and when the parent is gone if it is watched.
+    async fn asked(&mut self) -> StopCause {
+        let parent = &mut self.parent;
+        let parent_gone = async {
+            let Some(stdin) = parent else {
+                return std::future::pending().await;
+            };
+            let mut buffer = [0; 64];
+            while stdin.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => StopCause::Signal,
+            _ = self.interrupt.recv() => StopCause::Signal,
+            () = parent_gone => StopCause::ParentGone,
         }
-        let mut stdin = tokio::io::stdin();
-        let mut buffer = [0; 64];
-        while stdin.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
-    };
-    tokio::select! {
-        _ = terminate.recv() => Ok(StopCause::Signal),
-        _ = interrupt.recv() => Ok(StopCause::Signal),
-        () = parent_gone => Ok(StopCause::ParentGone),
     }
 }

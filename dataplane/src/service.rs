@@ -92,7 +92,8 @@ pub trait DataService: Send + Sync + 'static {
 
     /// `GET /health`: role, instance, partitions, figures.
     fn health(&self) -> serde_json::Value;
-    /// Whether this node serves what is assigned to it; the text says what is missing.
+    /// Whether this node is to get requests: it has served all that was assigned to it at its start, and is not stopping. The
+    /// text says what is missing. Partitions that come and go later do not change it: any node answers any request.
     fn ready(&self) -> Result<(), String>;
     /// `GET /coordinate/assignments`: the table as this node knows it, read afresh.
     async fn assignments(&self) -> Result<serde_json::Value, ServiceError>;

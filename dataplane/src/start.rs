@@ -16,7 +16,9 @@ use brainy_coordination::store::s3::S3Store;
 use brainy_coordination::store::{ObjectStore, StoreError};
 use brainy_dataplane::cli::Cli;
 use brainy_dataplane::node::StartError;
+use brainy_http_server::tls::{self, ServerTls, TlsError};
 use tokio::net::TcpListener;
+use tokio_rustls::rustls::ClientConfig;
 
 /// Exit code: wrong options.
 pub(crate) const USAGE: u8 = 2;
@@ -63,6 +65,31 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> 
         _ => failure(BUSY)(format!(
             "cannot listen on {address}: {e}. Stop what listens there, or choose another address with --listen"
         )),
+    })
+}
+
+/// How this node serves and asks over TLS.
+pub(crate) struct Tls {
+    pub(crate) server: ServerTls,
+    pub(crate) client: Arc<ClientConfig>,
+}
+
+/// Reads the files of the TLS settings, if there are any.
+///
+/// # Errors
+/// Which of them cannot be used.
+pub(crate) fn open_tls(cli: &Cli) -> Result<Option<Tls>, Failure> {
+    let (Some(cert), Some(key)) = (&cli.tls_cert, &cli.tls_key) else {
+        return Ok(None);
+    };
+    let load = || {
+        Ok(Tls {
+            server: ServerTls::load(cert, key)?,
+            client: tls::client(cli.tls_ca.as_deref())?,
+        })
+    };
+    load().map(Some).map_err(|e: TlsError| {
+        failure(UNUSABLE)(format!("{e}, with --tls-cert, --tls-key, --tls-ca"))
     })
 }
 

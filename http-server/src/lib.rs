@@ -1,4 +1,7 @@
-//! The HTTP server of nodes and of the local endpoint: a bounded number of connections, slow clients cut, an orderly end.
+//! The HTTP server of nodes and of the local endpoint: a bounded number of connections, slow clients cut, an orderly end; over
+//! TLS where it is given a certificate.
+
+pub mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,18 +13,48 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+
+use tls::ServerTls;
 
 /// A connection that has not sent the whole head of its next request by then is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections at a time; more wait to be accepted.
 const CONNECTIONS: usize = 4096;
+/// A TLS connection begins with a record of this type (RFC 8446, 5.1); no request of HTTP begins with this byte.
+const HANDSHAKE: u8 = 0x16;
+/// What a client that speaks plain HTTP to a TLS port is told.
+const SPEAK_TLS: &str = "this port speaks HTTPS only: use https:// in the address\n";
 
 /// Serves `app` with HTTP/1.1 until `stop`. Then connections without a request are closed at once, and requests under way may
 /// take `grace`.
 pub async fn serve(listener: TcpListener, app: Router, stop: CancellationToken, grace: Duration) {
+    accept(listener, None, app, stop, grace).await;
+}
+
+/// As [`serve`], over TLS only. The handshake counts as a part of the first request's head: whoever is slow with it is cut.
+/// A request in plain HTTP is refused.
+pub async fn serve_tls(
+    listener: TcpListener,
+    tls: ServerTls,
+    app: Router,
+    stop: CancellationToken,
+    grace: Duration,
+) {
+    accept(listener, Some(tls), app, stop, grace).await;
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Option<ServerTls>,
+    app: Router,
+    stop: CancellationToken,
+    grace: Duration,
+) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -31,7 +64,7 @@ pub async fn serve(listener: TcpListener, app: Router, stop: CancellationToken, 
         };
         match accepted {
             Ok((stream, _)) => {
-                connections.spawn(connection(stream, app.clone(), stop.clone()));
+                connections.spawn(connection(stream, tls.clone(), app.clone(), stop.clone()));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: connections that end will give some back.
@@ -48,9 +81,55 @@ pub async fn serve(listener: TcpListener, app: Router, stop: CancellationToken, 
     }
 }
 
-async fn connection(stream: TcpStream, app: Router, stop: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    tls: Option<ServerTls>,
+    app: Router,
+    stop: CancellationToken,
+) {
     // Small requests and answers must not wait for more bytes. A socket that refuses the option still works.
     let _refused = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        return requests(stream, app, stop).await;
+    };
+    let secured = tokio::select! {
+        secured = tokio::time::timeout(HEAD_TIMEOUT, handshake(stream, &tls)) => secured,
+        // Nothing has been asked yet.
+        () = stop.cancelled() => return,
+    };
+    match secured {
+        Ok(Ok(Some(stream))) => requests(stream, app, stop).await,
+        Ok(Ok(None)) => tracing::debug!("a request in plain HTTP was refused"),
+        Ok(Err(error)) => tracing::debug!(%error, "no TLS connection came to be"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+/// The secured stream; none if the client speaks plain HTTP, which it is told.
+async fn handshake(
+    mut stream: TcpStream,
+    tls: &ServerTls,
+) -> std::io::Result<Option<TlsStream<TcpStream>>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
+        // What is not read would turn the close into a reset, and the answer could be lost.
+        let mut sent = [0; 4096];
+        let _some = stream.try_read(&mut sent);
+        let answer = format!(
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{SPEAK_TLS}",
+            SPEAK_TLS.len()
+        );
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        return Ok(None);
+    }
+    tls.acceptor().accept(stream).await.map(Some)
+}
+
+async fn requests<S>(stream: S, app: Router, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let asked = Arc::new(AtomicBool::new(false));
     let app = TowerToHyperService::new(app);
     let service = service_fn({

@@ -8,6 +8,7 @@ use brainy_coordination::lease::Identity;
 use brainy_coordination::store::retry::Store;
 
 use crate::engine::BuildOptions;
+use crate::transport::ClientTls;
 
 /// Settings of one process that do not change while it runs.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct NodeConfig {
     pub build: BuildOptions,
     /// Key for requests between nodes; the admin key of the API.
     pub cluster_key: Option<String>,
+    /// How requests between nodes go over TLS; `None`: in plain HTTP.
+    pub tls: Option<ClientTls>,
 }
 
 impl NodeConfig {

@@ -11,8 +11,10 @@ mod host;
 mod janitor;
 mod machine;
 mod maintain;
+mod membership;
 mod metrics;
 mod read;
+mod readiness;
 mod router;
 pub mod rpc;
 mod service;
@@ -22,7 +24,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use brainy_coordination::assignment::{AssignmentTable, Member, ReaderState, Role};
@@ -42,6 +44,7 @@ use tokio_util::task::TaskTracker;
 pub use cache::CacheError;
 pub use config::NodeConfig;
 pub use host::HostStatus;
+pub use membership::Membership;
 
 use crate::engine::{IndexParams, PartitionState};
 use crate::error::ServiceError;
@@ -68,9 +71,6 @@ pub enum StartError {
     /// The bucket.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// The HTTP client.
-    #[error("cannot make an HTTP client: {0}")]
-    Http(#[from] reqwest::Error),
 }
 
 /// Handle of a running node; clones are the same node.
@@ -83,6 +83,8 @@ struct Inner {
     hosts: RwLock<BTreeMap<PartitionId, Arc<Host>>>,
     registry: Mutex<Registry>,
     tasks: TaskTracker,
+    /// Set once all that the table gave this process at its start is served.
+    started: AtomicBool,
 }
 
 impl Node {
@@ -108,7 +110,7 @@ impl Node {
             me: config.identity.clone(),
             store: config.store.clone(),
             view: ClusterView::new(config.store.clone()),
-            rpc: RpcClient::new(config.cluster_key.clone())?,
+            rpc: RpcClient::new(config.cluster_key.clone(), config.tls.clone()),
             settings,
             metrics,
             budget,
@@ -124,6 +126,7 @@ impl Node {
             hosts: RwLock::default(),
             registry: Mutex::new(registry),
             tasks: TaskTracker::new(),
+            started: AtomicBool::new(false),
         }));
         if node.config().role.is_none() {
             node.assign_everything_to_myself().await?;

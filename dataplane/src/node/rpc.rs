@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Request as AnyRequest, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::post;
@@ -22,6 +22,7 @@ use crate::model::{
     SearchRequest, WriteOp,
 };
 use crate::node::Node;
+use crate::transport::{Answer, Call, ClientTls, HttpClient, TransportError};
 
 /// Where requests between nodes arrive.
 pub const PATH: &str = "/internal/rpc";
@@ -115,25 +116,16 @@ pub enum Response {
 /// The asking side.
 #[derive(Clone, Debug)]
 pub struct RpcClient {
-    http: reqwest::Client,
+    http: HttpClient,
     key: Option<String>,
 }
 
 impl RpcClient {
-    /// A client that presents `key` where the cluster has one.
-    ///
-    /// # Errors
-    /// The HTTP client cannot be made.
-    pub fn new(key: Option<String>) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(2))
-            .pool_max_idle_per_host(64)
-            // Below the time after which a node closes a silent connection: a request must not meet that.
-            .pool_idle_timeout(Duration::from_secs(5))
-            .tcp_nodelay(true)
-            .no_proxy()
-            .build()?;
-        Ok(Self { http, key })
+    /// A client that presents `key` where the cluster has one, and asks over TLS where the cluster has that.
+    #[must_use]
+    pub fn new(key: Option<String>, tls: Option<ClientTls>) -> Self {
+        let http = HttpClient::new(tls);
+        Self { http, key }
     }
 
     /// Asks the node at `address` (`host:port`).
@@ -159,11 +151,13 @@ impl RpcClient {
                 ServiceError::Unavailable(text)
             }
         };
-        let answer = sent.map_err(|e| match e.is_connect() {
-            true => ServiceError::Unavailable(format!("node at {address}: {}", innermost(&e))),
-            false => unanswered(innermost(&e)),
+        let answer = sent.map_err(|e| match e {
+            TransportError::Connect(text) => {
+                ServiceError::Unavailable(format!("node at {address}: {text}"))
+            }
+            TransportError::Unanswered(text) => unanswered(text),
         })?;
-        match answer.status() {
+        match answer.status {
             StatusCode::OK => {}
             StatusCode::FORBIDDEN => {
                 return Err(ServiceError::Unavailable(format!(
@@ -172,12 +166,8 @@ impl RpcClient {
             }
             other => return Err(unanswered(format!("status {other}"))),
         }
-        let bytes = answer
-            .bytes()
-            .await
-            .map_err(|e| unanswered(innermost(&e)))?;
         let answer: Result<Response, ServiceError> =
-            rmp_serde::from_slice(&bytes).map_err(|e| unanswered(e.to_string()))?;
+            rmp_serde::from_slice(&answer.body).map_err(|e| unanswered(e.to_string()))?;
         answer
     }
 
@@ -186,8 +176,10 @@ impl RpcClient {
         let sent = self
             .post(address, HINT_PATH, b"{}".to_vec(), Duration::from_secs(1))
             .await;
-        if let Err(error) = sent {
-            tracing::debug!(address, %error, "hint not delivered");
+        match sent {
+            Ok(answer) if answer.status.is_success() => {}
+            Ok(answer) => tracing::debug!(address, status = %answer.status, "hint not taken"),
+            Err(error) => tracing::debug!(address, %error, "hint not delivered"),
         }
     }
 
@@ -197,25 +189,17 @@ impl RpcClient {
         path: &str,
         body: Vec<u8>,
         timeout: Duration,
-    ) -> Result<reqwest::Response, reqwest::Error> {
-        let mut request = self
-            .http
-            .post(format!("http://{address}{path}"))
-            .timeout(timeout)
-            .body(body);
-        if let Some(key) = &self.key {
-            request = request.header("api-key", key);
-        }
-        request.send().await
+    ) -> Result<Answer, TransportError> {
+        let call = Call {
+            method: Method::POST,
+            address,
+            path,
+            key: self.key.as_deref(),
+            body: body.into(),
+            timeout,
+        };
+        self.http.send(call).await
     }
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut at = error;
-    while let Some(source) = at.source() {
-        at = source;
-    }
-    at.to_string()
 }
 
 /// The answering side.

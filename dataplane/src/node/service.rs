@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use brainy_coordination::assignment::AssignmentTable;
+use brainy_coordination::assignment::MemberState;
 use brainy_coordination::config::{ConfigError, ConfigStore, SharedConfig};
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::handoff::Local;
@@ -220,13 +220,17 @@ impl DataService for Node {
             );
         }
         let table = self.view().get().table.clone();
+        let member = table.as_ref().and_then(|table| self.membership(table));
+        let draining = member.is_some_and(|m| m.state == MemberState::Draining);
         json!({
             "status": if troubled > 0 { "degraded" } else { "ok" },
             "instance": self.me().instance,
             "incarnation": self.me().incarnation,
             "role": role,
             "ready": self.ready().is_ok(),
-            "waitingFor": self.ready().err(),
+            "waitingFor": self.serves_all().err(),
+            "draining": draining,
+            "member": member,
             "assignmentsVersion": table.as_ref().map(|t| t.version),
             "ringEpoch": table.as_ref().map(|t| t.epoch),
             "owned": owned,
@@ -236,22 +240,7 @@ impl DataService for Node {
     }
 
     fn ready(&self) -> Result<(), String> {
-        let view = self.view().get();
-        let Some(table) = &view.table else {
-            return Err("nobody has written an assignment table yet".to_owned());
-        };
-        let me = &self.me().instance;
-        if !table.members.contains_key(me) {
-            return Err(format!("{me} is not a member yet"));
-        }
-        let waiting = self.waiting_for(table);
-        match waiting.len() {
-            0 => Ok(()),
-            n => Err(format!(
-                "{n} partitions are not served yet: {}",
-                waiting.join(", ")
-            )),
-        }
+        self.is_ready()
     }
 
     async fn assignments(&self) -> Result<Value, ServiceError> {
@@ -430,31 +419,6 @@ impl Node {
             host.nudge();
         }
         Ok(())
-    }
-
-    /// Partitions that the table says this node serves and it does not, yet. One that cannot go on until a person helps is
-    /// not waited for: `/health` and metrics report it, and the others are to be served meanwhile.
-    fn waiting_for(&self, table: &AssignmentTable) -> Vec<String> {
-        let me = &self.me().instance;
-        let troubled = |p: &PartitionId| self.host(p).is_some_and(|h| h.status().trouble.is_some());
-        let owning = |p: &PartitionId| {
-            self.host(p)
-                .is_some_and(|h| matches!(h.status().local, Local::Owning | Local::Sealing))
-        };
-        let mut waiting: Vec<String> = table
-            .owned_by(me)
-            .filter(|p| !owning(p) && !troubled(p))
-            .map(ToString::to_string)
-            .collect();
-        waiting.extend(
-            table
-                .read_by(me)
-                .filter(|(p, state)| !self.serves_reads(p, *state) && !troubled(p))
-                .map(|(p, _)| p.to_string()),
-        );
-        waiting.sort();
-        waiting.dedup();
-        waiting
     }
 
     fn all_serving(&self, collection: &Collection) -> bool {

@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Check, ProbeError};
 use crate::store::{ETag, ObjectStore, StoreError};
 
 /// How often a check's request is tried while the store is busy. Requests whose effect is unknown are settled by reading.
 const TRIES: u32 = 8;
+/// How often the first request is tried: a store that cannot be reached at all, or no credentials, is soon said. Whoever starts
+/// the process starts it again.
+const FIRST_TRIES: u32 = 6;
+/// No further try of the first request begins after this time: where there are no credentials, one look for them takes seconds.
+const FIRST_WITHIN: Duration = Duration::from_secs(2);
 /// First pause between tries; doubles.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -23,6 +28,8 @@ pub(super) struct Probe {
     current: Check,
     passed: Vec<Check>,
     keys: Vec<String>,
+    /// Whether it is certain that no write has arrived.
+    untouched: bool,
 }
 
 /// What a conditional write came to, as far as its answer tells.
@@ -42,6 +49,7 @@ impl Probe {
             current: Check::ReadAfterWrite,
             passed: Vec::new(),
             keys: Vec::new(),
+            untouched: false,
         }
     }
 
@@ -59,6 +67,9 @@ impl Probe {
 
     /// Removes what the probe wrote; what cannot be removed does no harm.
     pub(super) async fn clean(&self) {
+        if self.untouched {
+            return;
+        }
         join_all(self.keys.iter().map(|key| async move {
             if let Err(error) = retry(|| self.store.delete(key)).await {
                 tracing::warn!(key, %error, "an object of the probe was left behind");
@@ -85,7 +96,12 @@ impl Probe {
     async fn read_after_write(&mut self, key: &str) -> Result<ETag, ProbeError> {
         self.begin(Check::ReadAfterWrite);
         let body = Bytes::from_static(b"first version");
-        let etag = match self.create(key, body.clone()).await {
+        let wrote = first(|| self.store.put_if_absent(key, body.clone())).await;
+        if let Wrote::Unknown(e @ (StoreError::Busy { .. } | StoreError::Refused { .. })) = wrote {
+            self.untouched = true;
+            return Err(self.failed(e));
+        }
+        let etag = match self.settle(key, &body, wrote).await {
             Wrote::Won(etag) => etag,
             Wrote::Lost => return Err(self.unfit("a new key was said to exist")),
             Wrote::Unknown(e) => return Err(self.failed(e)),
@@ -395,11 +411,29 @@ impl Probe {
 }
 
 /// A conditional write, tried again only while the store is busy, which means that it changed nothing.
-async fn attempt<F, R>(mut write: F) -> Wrote
+async fn attempt<F, R>(write: F) -> Wrote
 where
     F: FnMut() -> R,
     R: Future<Output = Result<ETag, StoreError>>,
 {
+    attempt_within(write, TRIES, Duration::MAX).await
+}
+
+/// As [`attempt`], of the first request that the store gets.
+async fn first<F, R>(write: F) -> Wrote
+where
+    F: FnMut() -> R,
+    R: Future<Output = Result<ETag, StoreError>>,
+{
+    attempt_within(write, FIRST_TRIES, FIRST_WITHIN).await
+}
+
+async fn attempt_within<F, R>(mut write: F, most: u32, within: Duration) -> Wrote
+where
+    F: FnMut() -> R,
+    R: Future<Output = Result<ETag, StoreError>>,
+{
+    let began = Instant::now();
     let mut pause = PAUSE;
     let mut tries = 1;
     loop {
@@ -408,7 +442,7 @@ where
             Err(StoreError::PreconditionFailed { .. } | StoreError::NotFound { .. }) => {
                 return Wrote::Lost;
             }
-            Err(StoreError::Busy { .. }) if tries < TRIES => {}
+            Err(StoreError::Busy { .. }) if tries < most && began.elapsed() < within => {}
             Err(error) => return Wrote::Unknown(error),
         }
         tries += 1;

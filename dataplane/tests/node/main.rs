@@ -1,0 +1,12 @@
+//! Nodes as others meet them: over TLS, when they are ready, when they are about to stop, and as processes.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise, like tests"
+)]
+
+mod pre_stop;
+mod process;
+mod readiness;
+mod support;
+mod tls;
