@@ -10,6 +10,8 @@ mod keeper;
 mod local;
 mod proxy;
 mod reconcile;
+#[allow(dead_code)]
+mod resources;
 mod storage;
 
 use std::io::{ErrorKind, Write};

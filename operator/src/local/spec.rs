@@ -3,72 +3,28 @@
 use brainy_coordination::config::SharedConfig;
 use brainy_coordination::types::NameError;
 use brainy_crds::{
-    BrainyCluster, BrainyClusterSpec, ByteQuantity, ConflictResolution, ConsistencyLevel,
-    CoordinationMethod, FieldError, LogLevel, RESTARTED_AT, Role, parse_manifest, validate_update,
+    BrainyCluster, BrainyClusterSpec, ConsistencyLevel, FieldError, LogLevel, RESTARTED_AT, Role,
+    parse_manifest, validate_update,
 };
 
+use crate::reconcile::arguments;
 use crate::reconcile::desired::{Desired, desired};
+use crate::reconcile::unsupported::{ROLE_FIELDS, finding, unsupported};
 
-/// Share of a memory limit that an instance may fill, in percent, where no memoryBudget says otherwise.
-const BUDGET_PERCENT: i64 = 80;
-/// Memory that an instance may fill where the manifest sets neither budget nor limit: 1 GiB.
+/// Memory that an instance may fill where the manifest sets neither budget nor limit: 1 GiB. All instances share one machine, so
+/// each gets a modest default in place of the data plane's, which is half of the machine.
 const DEFAULT_BUDGET: i64 = 1 << 30;
-/// The data plane does not start with less than 64 MiB.
-const SMALLEST_BUDGET: i64 = 64 << 20;
-
-/// The roles and their fields in the spec.
-const ROLES: [(Role, &str); 3] = [
-    (Role::Writer, "writers"),
-    (Role::Reader, "readers"),
-    (Role::Hybrid, "hybrids"),
-];
 
 /// What one machine does not offer, each with what to do about it.
 pub(crate) fn not_local(cluster: &BrainyCluster) -> Vec<FieldError> {
     let spec = &cluster.spec;
-    let mut findings = Vec::new();
-    let mut refuse = |field: &str, problem: &str, remedy: &str| {
-        findings.push(FieldError {
-            field: field.to_owned(),
-            problem: problem.to_owned(),
-            remedy: remedy.to_owned(),
-        });
-    };
-    match spec.coordination.method {
-        CoordinationMethod::S3Polling => {}
-        CoordinationMethod::Websocket | CoordinationMethod::Pubsub => refuse(
-            "spec.coordination.method",
-            "websocket and pubsub are not in this version",
-            "use s3-polling, which finds the same facts",
-        ),
-        CoordinationMethod::None => refuse(
-            "spec.coordination.method",
-            "none is for a single process without an operator",
-            "run `brainyd` by itself, or use s3-polling, which also works with one instance",
-        ),
-    }
-    if spec.conflict_resolution != ConflictResolution::LastWriteWins {
-        refuse(
-            "spec.conflictResolution",
-            "vector-clock and crdt are not in this version",
-            "use last-write-wins",
-        );
-    }
+    let mut findings = unsupported(spec);
     if spec.tls.is_some() {
-        refuse(
+        findings.push(finding(
             "spec.tls",
             "instances on one machine speak plain HTTP over loopback",
             "remove it for local use, or put a proxy that ends TLS in front of the endpoint",
-        );
-    }
-    for (role, name) in ROLES {
-        if spec.role(role).replicas > 0 && memory_budget(spec, role) < SMALLEST_BUDGET {
-            refuse(
-                &format!("spec.{name}.memoryBudget"),
-                "is below 64Mi, or below it as 80% of resources.limits.memory",
-                "give each instance 64Mi or more",
-            );
-        }
+        ));
     }
     let workload = spec
         .storage
@@ -76,11 +32,11 @@ pub(crate) fn not_local(cluster: &BrainyCluster) -> Vec<FieldError> {
         .as_ref()
         .is_some_and(|c| c.workload_identity.is_some());
     if workload {
-        refuse(
+        findings.push(finding(
             "spec.storage.credentials.workloadIdentity",
             "there is no ServiceAccount outside Kubernetes",
             "remove spec.storage.credentials: the AWS SDK then finds your profile or environment",
-        );
+        ));
     }
     findings
 }
@@ -101,7 +57,7 @@ pub(crate) fn without_effect(spec: &BrainyClusterSpec) -> Vec<String> {
         spec.deletion_policy != none.deletion_policy,
         "deletionPolicy".to_owned(),
     );
-    for (role, name) in ROLES {
+    for (role, name) in ROLE_FIELDS {
         let role = spec.role(role);
         look(role.cache_volume.is_some(), format!("{name}.cacheVolume"));
         look(
@@ -192,23 +148,7 @@ pub(crate) fn desired_locally(cluster: &BrainyCluster) -> Result<Desired, NameEr
 
 /// The flags of `brainyd` that a running process cannot take up.
 pub(crate) fn fixed_arguments(spec: &BrainyClusterSpec, role: Role) -> Vec<String> {
-    let mut arguments = vec![
-        "--coordination".to_owned(),
-        "s3-polling".to_owned(),
-        "--poll-interval-ms".to_owned(),
-        spec.coordination
-            .poll_interval
-            .get()
-            .as_millis()
-            .to_string(),
-        "--partitions".to_owned(),
-        spec.partitioning.partitions_per_collection.to_string(),
-    ];
-    arguments.extend([
-        "--memory-budget-bytes".to_owned(),
-        memory_budget(spec, role).to_string(),
-    ]);
-    arguments
+    arguments::fixed_arguments(spec, role, Some(DEFAULT_BUDGET))
 }
 
 /// What makes a running process out of date: its fixed flags, and the wish for a restart.
@@ -221,21 +161,6 @@ fn revision(cluster: &BrainyCluster, role: Role) -> String {
     let mut parts = fixed_arguments(&cluster.spec, role);
     parts.extend(restarted_at.cloned());
     parts.join(" ")
-}
-
-/// All instances share one machine, so each gets a modest default in place of the data plane's, which is half of the machine.
-fn memory_budget(spec: &BrainyClusterSpec, role: Role) -> i64 {
-    let role = spec.role(role);
-    if let Some(budget) = &role.memory_budget {
-        return budget.bytes();
-    }
-    let limit = role
-        .resources
-        .limits
-        .as_ref()
-        .and_then(|limits| limits.get("memory"));
-    let limit = limit.and_then(|limit| ByteQuantity::parse(&limit.0).ok());
-    limit.map_or(DEFAULT_BUDGET, |limit| limit.bytes() / 100 * BUDGET_PERCENT)
 }
 
 /// The part of the shared configuration that the spec decides.
@@ -303,13 +228,8 @@ mod tests {
                 "spec.coordination.method",
             ),
             (
-                "  coordination:\n    method: pubsub\n    natsUrl: nats://a:4222\n",
-                "spec.coordination.method",
-            ),
-            ("  conflictResolution: crdt\n", "spec.conflictResolution"),
-            (
-                "  writers:\n    memoryBudget: 1Mi\n",
-                "spec.writers.memoryBudget",
+                "  storage:\n    bucket: mine\n    credentials:\n      workloadIdentity: {}\n",
+                "spec.storage.credentials.workloadIdentity",
             ),
             ("  tls:\n    secretRef:\n      name: a\n", "spec.tls"),
         ] {
@@ -401,19 +321,6 @@ mod tests {
         );
         assert_ne!(revisions("  writers:\n    memoryBudget: 2Gi\n"), plain);
         assert_ne!(revisions("  coordination:\n    pollInterval: 1s\n"), plain);
-    }
-
-    #[test]
-    fn the_budget_is_four_fifths_of_the_limit_unless_it_is_set() {
-        let budget = |spec: &str| memory_budget(&cluster(spec).spec, Role::Writer);
-        assert_eq!(budget(PLAIN), DEFAULT_BUDGET);
-        assert_eq!(
-            budget("  writers:\n    resources:\n      limits: { memory: 1000M }\n"),
-            800_000_000
-        );
-        let both =
-            "  writers:\n    memoryBudget: 1M\n    resources:\n      limits: { memory: 1000M }\n";
-        assert_eq!(budget(both), 1_000_000);
     }
 
     #[test]

@@ -1,0 +1,81 @@
+//! What `brainyd` is told at its start and cannot take up later, the same on one machine and in a pod.
+
+use brainy_crds::{BrainyClusterSpec, ByteQuantity, Role};
+
+/// Share of a memory limit that an instance may fill, in percent, where no memoryBudget says otherwise.
+const BUDGET_PERCENT: i64 = 80;
+
+/// The flags of `brainyd` that a running process cannot take up. `default_budget` is the memory budget in bytes where the spec sets
+/// neither budget nor limit; with `None` the data plane decides.
+pub(crate) fn fixed_arguments(
+    spec: &BrainyClusterSpec,
+    role: Role,
+    default_budget: Option<i64>,
+) -> Vec<String> {
+    let mut arguments = vec![
+        "--coordination".to_owned(),
+        "s3-polling".to_owned(),
+        "--poll-interval-ms".to_owned(),
+        spec.coordination
+            .poll_interval
+            .get()
+            .as_millis()
+            .to_string(),
+        "--partitions".to_owned(),
+        spec.partitioning.partitions_per_collection.to_string(),
+    ];
+    if let Some(budget) = memory_budget(spec, role).or(default_budget) {
+        arguments.extend(["--memory-budget-bytes".to_owned(), budget.to_string()]);
+    }
+    arguments
+}
+
+/// Memory that an instance may fill, in bytes: memoryBudget, or 80% of the memory limit; `None` without both.
+pub(crate) fn memory_budget(spec: &BrainyClusterSpec, role: Role) -> Option<i64> {
+    let role = spec.role(role);
+    if let Some(budget) = &role.memory_budget {
+        return Some(budget.bytes());
+    }
+    let limit = role.resources.limits.as_ref()?.get("memory")?;
+    let limit = ByteQuantity::parse(&limit.0).ok()?;
+    Some(limit.bytes() / 100 * BUDGET_PERCENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use brainy_crds::parse_manifest;
+
+    use super::*;
+
+    fn spec(writers: &str) -> BrainyClusterSpec {
+        let manifest = format!(
+            "apiVersion: brainy.io/v1alpha1\nkind: BrainyCluster\nmetadata:\n  name: test\nspec:\n  writers:\n    replicas: 1\n{writers}"
+        );
+        parse_manifest(&manifest).unwrap().spec
+    }
+
+    #[test]
+    fn the_budget_is_four_fifths_of_the_limit_unless_it_is_set() {
+        let budget = |writers: &str| memory_budget(&spec(writers), Role::Writer);
+        assert_eq!(budget(""), None);
+        assert_eq!(
+            budget("    resources:\n      limits: { memory: 1000M }\n"),
+            Some(800_000_000)
+        );
+        let both = "    memoryBudget: 100M\n    resources:\n      limits: { memory: 1000M }\n";
+        assert_eq!(budget(both), Some(100_000_000));
+    }
+
+    #[test]
+    fn no_budget_is_told_where_nobody_decided_one() {
+        let told = |spec: &BrainyClusterSpec, default| {
+            let arguments = fixed_arguments(spec, Role::Writer, default);
+            let flag = arguments.iter().position(|a| a == "--memory-budget-bytes");
+            flag.map(|at| arguments[at + 1].clone())
+        };
+        let (free, set) = (spec(""), spec("    memoryBudget: 1Gi\n"));
+        assert_eq!(told(&free, None), None);
+        assert_eq!(told(&free, Some(7)).as_deref(), Some("7"));
+        assert_eq!(told(&set, Some(7)).as_deref(), Some("1073741824"));
+    }
+}
