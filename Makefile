@@ -5,6 +5,7 @@
 #   SEEDS=n              how many schedules the protocol simulation tries
 #   CARGO_FLAGS=--locked refuse to change Cargo.lock, as CI does
 #   VENV=dir             where the Python of client and chart tests lives (default .venv)
+#   VERSION=tag          tag of the images (default: the version in Cargo.toml)
 #   BRAINY_CACHE=dir     where tools are kept between builds (default ~/.cache/brainy)
 #   KUBEBUILDER_ASSETS=dir
 #                        where the tests find a control plane (default: built from pinned sources into BRAINY_CACHE)
@@ -34,6 +35,10 @@ TOOLS := $(BRAINY_CACHE)/tools
 DENY_VERSION := 0.20.2
 DENY := $(TOOLS)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 PYTHON := $(VENV)/bin/python
+VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+REVISION := $(shell git rev-parse HEAD 2>/dev/null)
+SOURCE := $(shell git remote get-url origin 2>/dev/null)
+IMAGES := brainyd brainy-operator brainy-s3
 VENV_READY := $(VENV)/.complete
 
 ## Use
@@ -66,6 +71,7 @@ test: override PROFILE = dev
 test: venv build controlplane ## The whole ladder: unit, simulation, processes, S3, Kubernetes, charts, then the Python client
 	PATH="$(abspath $(VENV))/bin:$$PATH" $(CARGO) test $(CARGO_FLAGS) --workspace
 	$(MAKE) chart-test
+	$(MAKE) test-image
 	$(MAKE) test-clients
 
 .PHONY: test-unit
@@ -80,6 +86,20 @@ test-clients: venv build ## The unmodified Qdrant client against a local cluster
 .PHONY: chart-test
 chart-test: venv ## The Helm charts, rendered for many values
 	$(PYTHON) -m pytest tests/charts
+
+.PHONY: test-image
+test-image: override PROFILE = dev
+test-image: venv build ## What `make image-tar` writes
+	BRAINY_BIN="$(abspath $(BIN))" $(PYTHON) -m pytest tests/images
+
+.PHONY: e2e
+e2e: venv ## The scenarios on the Kubernetes that KUBECONFIG names, with the images of this version (docs/kind.md)
+	PATH="$(abspath $(VENV))/bin:$$PATH" CARGO_FLAGS="$(CARGO_FLAGS)" scripts/e2e.sh $(ARGS)
+
+.PHONY: e2e-node
+e2e-node: image-tar ## The same on a real one-node Kubernetes in namespaces of this machine; needs root
+	BRAINY_IMAGES="$(TARGET)/images.tar" scripts/e2e-node.sh run
+	scripts/e2e-node.sh down
 
 .PHONY: controlplane
 controlplane: ## Build the Kubernetes that tests run against: once per version, ten minutes on two cores
@@ -108,6 +128,20 @@ chart-lint: venv ## Helm's own check of the charts; whether what is made from va
 	$(PYTHON) scripts/chart_docs.py --check
 	helm=$$(scripts/helm.sh) && "$$helm" lint --strict --quiet charts/brainy-operator && \
 	    "$$helm" lint --strict --quiet charts/brainy-cluster --values charts/brainy-cluster/ci/s3-values.yaml
+
+## Package
+
+.PHONY: image
+image: ## Container images by Docker: brainyd, brainy-operator, brainy-s3
+	for name in $(IMAGES); do \
+	    docker build --target $$name --tag $$name:$(VERSION) --build-arg VERSION=$(VERSION) \
+	        --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE) .; \
+	done
+
+.PHONY: image-tar
+image-tar: build ## The same images as one archive, without Docker and without pulling anything
+	scripts/image.py --tar $(TARGET)/images.tar --tag $(VERSION) --revision "$(REVISION)" --source "$(SOURCE)" \
+	    $(addprefix $(BIN)/,$(IMAGES))
 
 ## Measure
 

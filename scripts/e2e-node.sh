@@ -12,7 +12,7 @@
 #
 #   BRAINY_NODE_DIR=dir   where it keeps its files (default /var/lib/brainy-e2e-node); not on an overlay file system
 #
-# The node is at 10.213.77.2, reachable from this machine only; Pods have 10.213.80.0/24, Services 10.213.96.0/20.
+# The node is at 10.213.77.2, Pods have 10.213.80.0/24, Services 10.213.96.0/20: reachable from this machine only.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -144,6 +144,9 @@ up() {
   ip link add "$link" type veth peer name node0 netns "$pid"
   ip address add 10.213.77.1/30 dev "$link"
   ip link set "$link" up
+  # Removed with the link.
+  ip route add 10.213.80.0/24 via 10.213.77.2
+  ip route add 10.213.96.0/20 via 10.213.77.2
 
   until [ -e "$state/started" ] && node_is_ready; do
     if [ -e "$state/failed" ] || ! kill -0 "$pid" 2>/dev/null; then
@@ -172,7 +175,7 @@ run() {
   local archive=${BRAINY_IMAGES:-${CARGO_TARGET_DIR:-$root/target}/images.tar}
   up
   load "$archive"
-  KUBECONFIG=$state/kubeconfig make -C "$root" e2e
+  KUBECONFIG=$state/kubeconfig BRAINY_E2E_REACH=direct make -C "$root" e2e
 }
 
 down() {

@@ -93,15 +93,21 @@ def digest_and_size(path):
 
 def libraries(program):
     """Paths of the loader and the shared libraries that `program` needs; none for a static one."""
-    result = subprocess.run(["ldd", program], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+    result = subprocess.run(
+        ["ldd", program], check=False, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}
+    )
     output = result.stdout + result.stderr
     if "not a dynamic executable" in output or "statically linked" in output:
         return []
     if result.returncode != 0:
-        raise ImageError(f"ldd cannot read {program}: {output.strip()}. Is it a program of this machine's architecture?")
+        raise ImageError(
+            f"ldd cannot read {program}: {output.strip()}. Is it a program of this machine's architecture?"
+        )
     missing = re.findall(r"(\S+) => not found", output)
     if missing:
-        raise ImageError(f"{program} needs {', '.join(missing)}, which this machine does not have; install it, or build the program here")
+        raise ImageError(
+            f"{program} needs {', '.join(missing)}, which this machine does not have; install it, or build the program here"
+        )
     return re.findall(r"(?:=> |^\s*)(/\S+) \(0x", output, re.MULTILINE)
 
 
@@ -220,7 +226,11 @@ def image(archive, name, program_layer, base, args, architecture):
     def blob(descriptor):
         return "blobs/sha256/" + descriptor["digest"].removeprefix("sha256:")
 
-    docker = {"Config": blob(config), "RepoTags": [f"{repository}:{args.tag}"], "Layers": [blob(layer) for layer in layers]}
+    docker = {
+        "Config": blob(config),
+        "RepoTags": [f"{repository}:{args.tag}"],
+        "Layers": [blob(layer) for layer in layers],
+    }
     return manifest, docker
 
 
@@ -254,10 +264,14 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tar", type=Path, required=True, help="archive to write")
     parser.add_argument("--tag", required=True, help="tag of the images, and their version")
-    parser.add_argument("--repository", default="", help="what comes before the images' names, such as registry.example.com/team")
+    parser.add_argument(
+        "--repository", default="", help="what comes before the images' names, such as registry.example.com/team"
+    )
     parser.add_argument("--revision", default="", help="commit that the programs were built from")
     parser.add_argument("--source", default="", help="URL of the source code")
-    parser.add_argument("programs", type=Path, nargs="+", metavar="PROGRAM", help="a program; its file name names the image")
+    parser.add_argument(
+        "programs", type=Path, nargs="+", metavar="PROGRAM", help="a program; its file name names the image"
+    )
     return parser.parse_args()
 
 
