@@ -37,7 +37,8 @@ DENY := $(TOOLS)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 PYTHON := $(VENV)/bin/python
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 REVISION := $(shell git rev-parse HEAD 2>/dev/null)
-SOURCE := $(shell git remote get-url origin 2>/dev/null)
+# Without a user name or token that the address may carry.
+SOURCE := $(shell git remote get-url origin 2>/dev/null | sed 's|//[^/@]*@|//|')
 IMAGES := brainyd brainy-operator brainy-s3
 VENV_READY := $(VENV)/.complete
 
@@ -97,7 +98,7 @@ e2e: venv ## The scenarios on the Kubernetes that KUBECONFIG names, with the ima
 	PATH="$(abspath $(VENV))/bin:$$PATH" CARGO_FLAGS="$(CARGO_FLAGS)" scripts/e2e.sh $(ARGS)
 
 .PHONY: e2e-node
-e2e-node: image-tar ## The same on a real one-node Kubernetes in namespaces of this machine; needs root
+e2e-node: image-tar ## The same on a real one-node Kubernetes of its own; needs root; a failed run leaves it up
 	BRAINY_IMAGES="$(TARGET)/images.tar" scripts/e2e-node.sh run
 	scripts/e2e-node.sh down
 
@@ -175,7 +176,7 @@ clean: ## Remove what was built here (tools in BRAINY_CACHE stay)
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(VENV_READY): tests/clients/requirements.txt
 	@scripts/setup.sh test
