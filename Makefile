@@ -144,6 +144,10 @@ image-tar: build ## The same images as one archive, without Docker and without p
 	scripts/image.py --tar $(TARGET)/images.tar --tag $(VERSION) --revision "$(REVISION)" --source "$(SOURCE)" \
 	    $(addprefix $(BIN)/,$(IMAGES))
 
+.PHONY: kind-load
+kind-load: ## Put the images of `make image` onto the nodes of the kind cluster `brainy`
+	kind load docker-image --name brainy $(addsuffix :$(VERSION),$(IMAGES))
+
 ## Measure
 
 .PHONY: bench

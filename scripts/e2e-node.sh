@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A real Kubernetes of one node on this machine, for the end-to-end tests: the pinned control plane with kubelet and kube-proxy,
-# containerd, runc and CNI plugins, all in namespaces of their own. Needs root and Linux. Nothing of the machine is
-# configured: ending the node removes it without a trace, and it can run beside any other Kubernetes or Docker.
+# containerd, runc and CNI plugins, all in namespaces of their own. Needs Linux, and root or sudo. Nothing of the machine is
+# configured: ending the node removes it without a trace, and it can run beside any other Kubernetes or Docker. Programs that
+# are missing are installed from the distribution's packages.
 #
 # Usage: scripts/e2e-node.sh COMMAND
 #   up              start the node; prints its KUBECONFIG
@@ -26,10 +27,14 @@ fail() {
   exit 1
 }
 
-check_machine() {
-  [ "$(uname -s)" = Linux ] || fail 'a node needs Linux. With Docker, kind gives the same: docs/kind.md'
-  [ "$(id -u)" = 0 ] || fail 'a node needs root, for namespaces, mounts and control groups: sudo --preserve-env=HOME,PATH make e2e-node
-  Without root, use kind: docs/kind.md'
+# Goes on as root: what needs it is namespaces, mounts and control groups.
+become_root() {
+  [ "$(id -u)" = 0 ] && return
+  command -v sudo >/dev/null || fail 'a node needs root, and sudo is not here. Without root, use kind: docs/kind.md'
+  exec sudo --preserve-env=HOME,PATH,BRAINY_CACHE,XDG_CACHE_HOME,BRAINY_NODE_DIR,KUBEBUILDER_ASSETS "$0" "$@"
+}
+
+install_missing() {
   local packages=() pair
   for pair in containerd:containerd runc:runc ip:iproute2 iptables:iptables openssl:openssl curl:curl cc:build-essential \
     nsenter:util-linux sysctl:procps python3:python3; do
@@ -40,9 +45,6 @@ check_machine() {
   command -v apt-get >/dev/null || fail "install these, then try again: ${packages[*]}"
   echo "e2e-node: installing ${packages[*]}"
   apt-get update -q
-  # What a package would start by itself must not run: the node starts its own.
-  printf '#!/bin/sh\nexit 101\n' >"$state/policy-rc.d"
-  chmod +x "$state/policy-rc.d"
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"
 }
 
@@ -92,6 +94,7 @@ credentials() (
     kubeconfig "$name" >"$pki/$name.kubeconfig"
   done
   cp "$pki/admin.kubeconfig" "$state/kubeconfig"
+  chown "${SUDO_UID:-0}" "$state/kubeconfig"
   # The controller manager does not run as root.
   chmod 711 "$state" "$pki"
   chmod 644 "$pki"/*.crt
@@ -110,15 +113,16 @@ node_is_ready() {
 }
 
 up() {
+  local assets=${KUBEBUILDER_ASSETS:-} started version
+  [ "$(uname -s)" = Linux ] || fail 'a node needs Linux. With Docker, kind gives the same: docs/kind.md'
+  "$root/scripts/controlplane.sh" node # as whoever calls
+  become_root up
   if keeper >/dev/null; then
     echo "e2e-node: it runs already. export KUBECONFIG=$state/kubeconfig"
     return
   fi
-  local assets=${KUBEBUILDER_ASSETS:-} started version
-  mkdir -p "$state"
-  check_machine
+  install_missing
   down # what an earlier node may have left
-  "$root/scripts/controlplane.sh" node
   if [ -z "$assets" ]; then
     version=$(awk '$1 == "k8s.io/kubernetes" && $2 ~ /^v/ { print substr($2, 2); exit }' "$root/tests/controlplane/go.mod")
     assets=${BRAINY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/brainy}/tools/kubernetes-$version
@@ -160,7 +164,7 @@ up() {
   printf 'e2e-node: Ready after %s s\nexport KUBECONFIG=%s/kubeconfig\n' "$((SECONDS - started))" "$state"
 }
 
-inside() {
+inside() { # command
   local pid
   pid=$(first_process) || fail 'no node runs: scripts/e2e-node.sh up'
   nsenter --target "$pid" --all -- "$@"
@@ -168,17 +172,19 @@ inside() {
 
 load() { # archive
   [ -f "${1:-}" ] || fail "'${1:-}' is no file: make image-tar"
+  become_root load "$1"
   inside ctr --namespace k8s.io images import - <"$1"
 }
 
 run() {
   local archive=${BRAINY_IMAGES:-${CARGO_TARGET_DIR:-$root/target}/images.tar}
-  up
-  load "$archive"
+  "$0" up
+  "$0" load "$archive"
   KUBECONFIG=$state/kubeconfig BRAINY_E2E_REACH=direct make -C "$root" e2e
 }
 
 down() {
+  become_root down
   local pid
   if pid=$(keeper); then
     # The kernel ends every process of the node with its first one, and mounts and network with the last.
@@ -196,6 +202,9 @@ down() {
 case ${1:-} in
   up | down | run) "$1" ;;
   load) load "${2:-}" ;;
-  exec) inside "${@:2}" ;;
+  exec)
+    become_root "$@"
+    inside "${@:2}"
+    ;;
   *) fail 'which command? up, load FILE.tar, run, exec COMMAND or down' ;;
 esac
