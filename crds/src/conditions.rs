@@ -138,6 +138,8 @@ reasons! {
     CorruptObject,
     /// Degraded=True: the Kubernetes API refused an object; the message names it.
     ApplyFailed,
+    /// Degraded=True: a Secret that `apiKeys` or `tls` names, or one of its entries, does not exist; the message has the command.
+    SecretNotFound,
 
     /// StorageReady=True: the bucket is reachable and exactly one of many concurrent writers wins.
     BucketVerified,

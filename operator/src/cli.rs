@@ -1,6 +1,6 @@
 //! The command line. Its help is the first documentation that people see.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -22,12 +22,118 @@ pub(crate) struct Cli {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run the BrainyClusters of a Kubernetes cluster
+    #[command(long_about = RUN_ABOUT, after_long_help = RUN_AFTER)]
+    Run(RunArgs),
     /// Run a cluster on this machine, without Kubernetes
     #[command(long_about = LOCAL_ABOUT, after_long_help = LOCAL_AFTER)]
     Local(LocalArgs),
     /// Print the CustomResourceDefinition of BrainyCluster as YAML
     #[command(after_help = "Example:\n  brainy-operator crd | kubectl apply --server-side -f -")]
     Crd,
+}
+
+const RUN_ABOUT: &str = "\
+Run the BrainyClusters of a Kubernetes cluster.
+
+Watches BrainyClusters and makes each so: StatefulSets, Services, PodDisruptionBudgets, a NetworkPolicy and a ServiceAccount. Pods
+hand over their partitions before they are removed or replaced. `kubectl get brainyclusters` shows how far that is, and
+`kubectl describe brainycluster NAME` why it waits.
+
+It works with the kubeconfig that KUBECONFIG names, with ~/.kube/config, or, in a pod, with the pod's ServiceAccount. It needs the
+CustomResourceDefinition (`brainy-operator crd`) and the permissions that the Helm chart brainy-operator grants.
+
+Any number of copies may run: one holds a Lease and works, the others stand by. It keeps no state of its own. Killing it at any moment
+loses nothing and stops no request; while none runs, clusters serve on and nothing is scaled, repaired or rolled.";
+
+const RUN_AFTER: &str = "\
+Examples:
+  brainy-operator run                                       # all namespaces
+  brainy-operator run --namespaces team-a,team-b            # these only; Roles in them suffice
+  brainy-operator run --leader-elect false --log debug      # on a desk, against the cluster of the kubeconfig
+
+Endpoints at --metrics-listen:
+  /metrics   for Prometheus; names begin with brainy_operator_
+  /healthz   whether the process lives
+  /readyz    whether it stands by, or leads and knows what there is
+
+Exit codes:
+  0    stopped by SIGTERM or Ctrl-C; the Lease is given back
+  2    wrong command line, or an address that this machine does not have
+  69   no API server, no CustomResourceDefinition, or no permission; the message says which
+  70   a defect
+  75   start again: the Lease was lost, or the port of the metrics is taken";
+
+/// What `run` is told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunArgs {
+    /// Namespaces to work in, separated by commas [default: all]
+    #[arg(
+        long,
+        env = "BRAINY_OPERATOR_NAMESPACES",
+        value_name = "NAMES",
+        value_delimiter = ','
+    )]
+    pub(crate) namespaces: Vec<String>,
+
+    /// Whether to work only while holding the Lease
+    #[arg(
+        long,
+        env = "BRAINY_OPERATOR_LEADER_ELECT",
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set
+    )]
+    pub(crate) leader_elect: bool,
+
+    /// Namespace of the Lease [default: the pod's, or the kubeconfig's]
+    #[arg(long, env = "BRAINY_OPERATOR_LEASE_NAMESPACE", value_name = "NAME")]
+    pub(crate) lease_namespace: Option<String>,
+
+    /// Name of the Lease
+    #[arg(
+        long,
+        env = "BRAINY_OPERATOR_LEASE_NAME",
+        value_name = "NAME",
+        default_value = "brainy-operator"
+    )]
+    pub(crate) lease_name: String,
+
+    /// Address of metrics and health; port 0 finds a free one
+    #[arg(
+        long,
+        env = "BRAINY_OPERATOR_METRICS_LISTEN",
+        value_name = "ADDR:PORT",
+        default_value = "0.0.0.0:8080"
+    )]
+    pub(crate) metrics_listen: SocketAddr,
+
+    /// Image of clusters that name none; a cluster that runs keeps the one it has
+    #[arg(
+        long,
+        env = "BRAINY_OPERATOR_DEFAULT_IMAGE",
+        value_name = "REPOSITORY:TAG",
+        default_value = concat!("brainyd:", env!("CARGO_PKG_VERSION"))
+    )]
+    pub(crate) default_image: String,
+
+    /// What to log, such as info, debug or brainy_operator=debug
+    #[arg(
+        long,
+        env = "BRAINY_OPERATOR_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub(crate) log: String,
+
+    /// Form of log lines
+    #[arg(
+        long,
+        env = "BRAINY_OPERATOR_LOG_FORMAT",
+        value_enum,
+        default_value_t = LogFormat::Text
+    )]
+    pub(crate) log_format: LogFormat,
 }
 
 const LOCAL_ABOUT: &str = "\

@@ -147,6 +147,32 @@ pub(crate) enum OperatorError {
     /// Standard output is closed, for example.
     #[error("cannot write the output: {0}")]
     Output(#[source] std::io::Error),
+    /// There is no way to an API server.
+    #[error(
+        "no Kubernetes cluster is configured: {0}. Set KUBECONFIG to a file that `kubectl cluster-info` works with, or run in a pod with a ServiceAccount"
+    )]
+    NoKubeConfig(String),
+    /// The API server does not let us work.
+    #[error(
+        "BrainyClusters cannot be listed: {message}. Check that the API server is up, that the definition is installed (brainy-operator crd | kubectl apply --server-side -f -), and that this ServiceAccount has the chart's permissions"
+    )]
+    ApiServer {
+        /// What it said.
+        message: String,
+    },
+    /// The Lease cannot be used.
+    #[error(
+        "the Lease {lease} cannot be used: {message}. Allow get, create and patch of leases there, or name another namespace with --lease-namespace"
+    )]
+    Lease {
+        /// Namespace and name.
+        lease: String,
+        /// What the API server said.
+        message: String,
+    },
+    /// Another process may lead now.
+    #[error("the Lease is lost, so this process ends at once: {0}")]
+    LostLease(String),
     /// A second signal arrived while everything was being stopped in order.
     #[error(
         "stopped at once; what was acknowledged is in the bucket, and the next start recovers it from the log"
@@ -170,7 +196,7 @@ fn listed(findings: &[FieldError]) -> String {
 }
 
 impl OperatorError {
-    /// The exit code, after `sysexits.h`; `brainy-operator local --help` lists them.
+    /// The exit code, after `sysexits.h`; the help of each command lists them.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Manifest { .. }
@@ -179,12 +205,16 @@ impl OperatorError {
             | Self::NoCredentials { .. }
             | Self::NoApiKey => 65,
             Self::ReadManifest { .. } => 66,
-            Self::StorageRefused { .. } => 69,
+            Self::StorageRefused { .. }
+            | Self::NoKubeConfig(_)
+            | Self::ApiServer { .. }
+            | Self::Lease { .. } => 69,
             Self::NoSuchAddress { .. } => 2,
             Self::DataDir { .. } | Self::DataDirContent { .. } => 73,
             Self::DataDirInUse { .. }
             | Self::PortTaken { .. }
-            | Self::StorageUnreachable { .. } => 75,
+            | Self::StorageUnreachable { .. }
+            | Self::LostLease(_) => 75,
             Self::Interrupted => 130,
             Self::Document(error) => return document_exit_code(error),
             Self::NoBrainyd { .. }

@@ -4,13 +4,13 @@
 //! with processes on one machine. [`proxy`] is the one endpoint in front of them. See `README.md` beside this crate.
 
 mod cli;
+mod controller;
 mod error;
 mod hint;
 mod keeper;
 mod local;
 mod proxy;
 mod reconcile;
-#[allow(dead_code)]
 mod resources;
 mod storage;
 
@@ -24,6 +24,10 @@ use error::OperatorError;
 
 fn main() -> ExitCode {
     let (outcome, format) = match Cli::parse().command {
+        Command::Run(args) => {
+            let format = args.log_format;
+            (controller::run(args), format)
+        }
         Command::Local(args) => {
             let format = args.log_format;
             (local::run(args), format)

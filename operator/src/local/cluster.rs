@@ -21,7 +21,7 @@ use super::data_dir::DataDir;
 use super::fleet::{Fleet, FleetEvent};
 use super::follow::ManifestFile;
 use super::screen::Screen;
-use super::spec::{desired_locally, read_edit, shared_config};
+use super::spec::{desired_locally, read_edit};
 use crate::error::OperatorError;
 use crate::hint::Hint;
 use crate::keeper::{Keeper, Outcome, Publication, Published, Task};
@@ -30,6 +30,7 @@ use crate::reconcile::changes;
 use crate::reconcile::conditions::Storage;
 use crate::reconcile::desired::Desired;
 use crate::reconcile::plan::{KillReason, Plan, ProcessAction, STOP_TIMEOUT, StopReason, plan};
+use crate::reconcile::shared_config::shared_config;
 use crate::reconcile::status::complete;
 use crate::storage::classify_document;
 

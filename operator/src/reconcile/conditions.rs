@@ -37,6 +37,13 @@ pub(crate) enum Storage {
     Refused(String),
 }
 
+impl Storage {
+    /// What is said of it.
+    pub(crate) fn message(&self) -> String {
+        storage_ready(self).message
+    }
+}
+
 /// Everything that the conditions depend on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts<'a> {

@@ -20,5 +20,6 @@ pub(crate) mod desired;
 pub(crate) mod members;
 pub(crate) mod plan;
 pub(crate) mod restart;
+pub(crate) mod shared_config;
 pub(crate) mod status;
 pub(crate) mod unsupported;
