@@ -161,9 +161,10 @@ fmt: ## Format the code
 	$(CARGO) fmt --all
 
 .PHONY: crd
-crd: build ## Write the CRD's YAML from the Rust types
+crd: build ## Write the CRD's YAML and its reference from the Rust types
 	$(BIN)/brainy-operator crd > $(CRD).new
 	mv $(CRD).new $(CRD)
+	UPDATE_GOLDEN=1 $(CARGO) test $(CARGO_FLAGS) --workspace --test reference
 	$(MAKE) chart-docs
 
 .PHONY: chart-docs

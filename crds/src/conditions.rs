@@ -4,9 +4,36 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// What a condition speaks of. `kubectl wait --for=condition=Ready brainycluster/<name>` works with each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ConditionType {
+macro_rules! condition_types {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// What a condition speaks of. `kubectl wait --for=condition=Ready brainycluster/<name>` works with each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum ConditionType {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl ConditionType {
+            /// All condition types, in the order in which the status lists them.
+            pub const ALL: [Self; 6] = [$(Self::$name,)+];
+
+            /// The name in the status.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                }
+            }
+
+            /// What it says when it is True.
+            pub(crate) fn documentation(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc),+),)+
+                }
+            }
+        }
+    };
+}
+
+condition_types! {
     /// Every desired instance runs and every partition is served.
     Ready,
     /// The operator is working towards the spec; False once the spec is reached.
@@ -19,30 +46,6 @@ pub enum ConditionType {
     RingBalanced,
     /// The spec asks the operator to leave everything as it is.
     Paused,
-}
-
-impl ConditionType {
-    /// All condition types, in the order in which the status lists them.
-    pub const ALL: [Self; 6] = [
-        Self::Ready,
-        Self::Progressing,
-        Self::Degraded,
-        Self::StorageReady,
-        Self::RingBalanced,
-        Self::Paused,
-    ];
-
-    /// The name in the status.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "Ready",
-            Self::Progressing => "Progressing",
-            Self::Degraded => "Degraded",
-            Self::StorageReady => "StorageReady",
-            Self::RingBalanced => "RingBalanced",
-            Self::Paused => "Paused",
-        }
-    }
 }
 
 impl fmt::Display for ConditionType {
@@ -89,6 +92,13 @@ macro_rules! reasons {
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)+
+                }
+            }
+
+            /// The conditions that carry it, and what it says, in the words of its documentation: `Ready=False: instances are ...`.
+            pub(crate) fn documentation(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc),+),)+
                 }
             }
         }

@@ -11,13 +11,13 @@ use crate::{BrainyCluster, Error};
 
 const SCHEMA_POINTER: &str = "/spec/versions/0/schema/openAPIV3Schema";
 
-/// Types of Kubernetes itself, whose own descriptions would make up most of the definition.
-const EMBEDDED: [&str; 5] = [
-    "affinity",
-    "env",
-    "resources",
-    "tolerations",
-    "topologySpreadConstraints",
+/// Fields with types of Kubernetes itself, whose own descriptions would make up most of the definition, and those types.
+pub(crate) const EMBEDDED: [(&str, &str); 5] = [
+    ("affinity", "Affinity"),
+    ("env", "EnvVar"),
+    ("resources", "ResourceRequirements"),
+    ("tolerations", "Toleration"),
+    ("topologySpreadConstraints", "TopologySpreadConstraint"),
 ];
 
 const HEADER: &str = "\
@@ -84,7 +84,7 @@ fn refine(node: &mut Value) {
     if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
         for (name, property) in properties {
             refine(property);
-            if EMBEDDED.contains(&name.as_str()) {
+            if EMBEDDED.iter().any(|(field, _)| field == name) {
                 let description = property.get("description").cloned();
                 remove_descriptions(property);
                 if let (Some(description), Some(property)) = (description, property.as_object_mut())

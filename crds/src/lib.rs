@@ -9,6 +9,7 @@ mod duration;
 mod manifest;
 mod names;
 mod quantity;
+mod reference;
 mod rules;
 // KubeSchema expands to a copy of each struct, with its visibility, inside a function: none of ours is unreachable.
 #[allow(unreachable_pub)]
@@ -27,6 +28,7 @@ pub use names::{
     SKIP_DATA_DELETION,
 };
 pub use quantity::{ByteQuantity, InvalidQuantity, QUANTITY_MAX_LENGTH, QUANTITY_PATTERN};
+pub use reference::reference;
 pub use rules::FieldError;
 pub use spec::{
     ApiKeyEntries, ApiKeysSecretRef, ApiKeysSpec, BrainyCluster, BrainyClusterSpec, CacheVolume,

@@ -5,19 +5,30 @@ use kube::ResourceExt;
 use crate::BrainyCluster;
 use crate::spec::Role;
 
-/// Label with the name of the BrainyCluster, on every object that belongs to it.
-pub const CLUSTER_LABEL: &str = "brainy.io/cluster";
-/// Label with the role, on pods and what belongs to one role.
-pub const ROLE_LABEL: &str = "brainy.io/role";
-/// Annotation on the BrainyCluster: `"true"` lets pods go although their partitions were not handed over. What was acknowledged
-/// stays in S3; partitions are unavailable until their leases expire. Remove it when the scale-down is done.
-pub const ALLOW_UNSAFE_SCALE_DOWN: &str = "brainy.io/allow-unsafe-scale-down";
-/// Annotation on the BrainyCluster: a new value, such as the time, restarts all pods through drains.
-pub const RESTARTED_AT: &str = "brainy.io/restarted-at";
-/// Annotation on the BrainyCluster: `"true"` gives up deleting its data, so that the resource itself can go.
-pub const SKIP_DATA_DELETION: &str = "brainy.io/skip-data-deletion";
-/// Finalizer, set only with `deletionPolicy: Delete`.
-pub const DATA_FINALIZER: &str = "brainy.io/data";
+macro_rules! keys {
+    ($($(#[doc = $doc:literal])+ $name:ident = $key:literal,)+) => {
+        $($(#[doc = $doc])+ pub const $name: &str = $key;)+
+
+        /// Each of them with its documentation.
+        pub(crate) const DOCUMENTED: &[(&str, &str)] = &[$(($name, concat!($($doc),+)),)+];
+    };
+}
+
+keys! {
+    /// Label with the name of the BrainyCluster, on every object that belongs to it.
+    CLUSTER_LABEL = "brainy.io/cluster",
+    /// Label with the role, on pods and what belongs to one role.
+    ROLE_LABEL = "brainy.io/role",
+    /// Annotation on the BrainyCluster: `"true"` lets pods go although their partitions were not handed over. What was acknowledged
+    /// stays in S3; partitions are unavailable until their leases expire. Remove it when the scale-down is done.
+    ALLOW_UNSAFE_SCALE_DOWN = "brainy.io/allow-unsafe-scale-down",
+    /// Annotation on the BrainyCluster: a new value, such as the time, restarts all pods through drains.
+    RESTARTED_AT = "brainy.io/restarted-at",
+    /// Annotation on the BrainyCluster: `"true"` gives up deleting its data, so that the resource itself can go.
+    SKIP_DATA_DELETION = "brainy.io/skip-data-deletion",
+    /// Finalizer on the BrainyCluster, set only with `deletionPolicy: Delete`.
+    DATA_FINALIZER = "brainy.io/data",
+}
 
 impl BrainyCluster {
     /// Name of the StatefulSet of a role: `<name>-<role>`.
