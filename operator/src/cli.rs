@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use brainy_crds::{DurationString, InvalidDuration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Runs a BrainyCluster.
@@ -31,6 +33,24 @@ pub(crate) enum Command {
     /// Print the CustomResourceDefinition of BrainyCluster as YAML
     #[command(after_help = "Example:\n  brainy-operator crd | kubectl apply --server-side -f -")]
     Crd,
+    /// Wait until a URL answers with a status of 2xx; images have no shell to ask with
+    Probe(ProbeArgs),
+}
+
+/// What `probe` is told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ProbeArgs {
+    /// What to ask, such as http://brainy-operator-metrics:8080/readyz
+    #[arg(value_name = "URL")]
+    pub(crate) url: reqwest::Url,
+
+    /// How long to go on asking, such as 60s
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, InvalidDuration> {
+    DurationString::try_from(text.to_owned()).map(|duration| duration.get())
 }
 
 const RUN_ABOUT: &str = "\

@@ -178,6 +178,14 @@ pub(crate) enum OperatorError {
         "stopped at once; what was acknowledged is in the bucket, and the next start recovers it from the log"
     )]
     Interrupted,
+    /// A URL that was probed did not answer well in time.
+    #[error("{url} did not answer with a status of 2xx in time; the last answer: {last}")]
+    NotAnswered {
+        /// What was asked.
+        url: String,
+        /// What came of it.
+        last: String,
+    },
     /// The system denies something elementary.
     #[error("{what}: {source}")]
     System {
@@ -208,6 +216,7 @@ impl OperatorError {
             Self::StorageRefused { .. }
             | Self::NoKubeConfig(_)
             | Self::ApiServer { .. }
+            | Self::NotAnswered { .. }
             | Self::Lease { .. } => 69,
             Self::NoSuchAddress { .. } => 2,
             Self::DataDir { .. } | Self::DataDirContent { .. } => 73,

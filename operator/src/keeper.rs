@@ -1,15 +1,21 @@
 //! The operator's hand on the bucket: one round of reading and writing, at most one at a time.
+//!
+//! A cluster at rest costs two conditional reads a round: of the table and of the manifest, both answered without a body.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use brainy_coordination::assignment::AssignmentTable;
 use brainy_coordination::config::{ConfigError, ConfigStore, SharedConfig};
 use brainy_coordination::document::{self, DocumentError, Versioned};
 use brainy_coordination::events::{Event, EventLog};
 use brainy_coordination::keys;
+use brainy_coordination::manifest::ClusterManifest;
 use brainy_coordination::rebalance;
 use brainy_coordination::store::retry::Store;
+use brainy_coordination::store::{ETag, StoreError};
 use brainy_coordination::types::{InstanceId, NameError};
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use crate::reconcile::changes;
@@ -28,7 +34,7 @@ pub(crate) struct Task {
     /// Changes of membership.
     pub(crate) members: BTreeMap<InstanceId, MemberChange>,
     /// The table of the last round.
-    pub(crate) known: Option<Versioned<AssignmentTable>>,
+    pub(crate) known: Option<Arc<Versioned<AssignmentTable>>>,
     /// Configuration to publish.
     pub(crate) publish: Option<Publication>,
 }
@@ -46,7 +52,7 @@ pub(crate) struct Publication {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// The table afterwards; `None` when there is none and nothing may be changed.
-    pub(crate) table: Option<Versioned<AssignmentTable>>,
+    pub(crate) table: Option<Arc<Versioned<AssignmentTable>>>,
     /// Whether this round changed it.
     pub(crate) changed: bool,
     /// What became of the configuration, if one was to be published: its version, and whether it is new.
@@ -68,6 +74,17 @@ pub(crate) struct Keeper {
     store: Store,
     config: ConfigStore,
     events: EventLog,
+    rest: Mutex<Option<Rest>>,
+}
+
+/// A step that found nothing to do. While everything is what it was then, another would find nothing either.
+#[derive(Clone, Debug)]
+struct Rest {
+    table: Arc<Versioned<AssignmentTable>>,
+    /// What the step was told.
+    desired: Desired,
+    /// The manifest that the table follows; unknown until it was looked at, absent before there is a collection.
+    manifest: Option<Option<ETag>>,
 }
 
 impl Keeper {
@@ -79,6 +96,7 @@ impl Keeper {
         Ok(Self {
             config: ConfigStore::new(store.clone()),
             events: EventLog::new(store.clone(), InstanceId::new(NAME)?),
+            rest: Mutex::default(),
             store,
         })
     }
@@ -94,13 +112,14 @@ impl Keeper {
             known,
             publish,
         } = task;
-        let (table, changed) = if desired.paused {
-            self.hold(&desired, &members).await?
-        } else {
-            let outcome =
-                rebalance::step(&self.store, |edit| members::apply(edit, &desired, &members))
-                    .await?;
-            (Some(outcome.table), outcome.changed)
+        let resting = match members.is_empty() {
+            true => self.still_at_rest(&desired).await?,
+            false => None,
+        };
+        let (table, changed) = match resting {
+            Some(table) => (Some(table), false),
+            None if desired.paused => self.hold(&desired, &members).await?,
+            None => self.step(&desired, &members).await?,
         };
         let config = match publish {
             Some(publication) => Some(self.publish(&publication).await?),
@@ -126,22 +145,81 @@ impl Keeper {
         })
     }
 
+    async fn step(
+        &self,
+        desired: &Desired,
+        members: &BTreeMap<InstanceId, MemberChange>,
+    ) -> Result<(Option<Arc<Versioned<AssignmentTable>>>, bool), DocumentError> {
+        let outcome =
+            rebalance::step(&self.store, |edit| members::apply(edit, desired, members)).await?;
+        let table = Arc::new(outcome.table);
+        let rest = Rest {
+            table: Arc::clone(&table),
+            desired: desired.clone(),
+            manifest: None,
+        };
+        *self.rest.lock() = (!outcome.changed && !desired.paused).then_some(rest);
+        Ok((Some(table), outcome.changed))
+    }
+
+    /// The table, if it and all that a step depends on are what they were when one found nothing to do.
+    async fn still_at_rest(
+        &self,
+        desired: &Desired,
+    ) -> Result<Option<Arc<Versioned<AssignmentTable>>>, DocumentError> {
+        let rest = self.rest.lock().clone();
+        let Some(rest) = rest.filter(|rest| rest.desired == *desired) else {
+            return Ok(None);
+        };
+        let manifest = match &rest.manifest {
+            Some(Some(known)) => match self.store.get_if_changed(keys::MANIFEST, known).await {
+                Ok(None) => Some(Some(known.clone())),
+                Ok(Some(_)) | Err(StoreError::NotFound { .. }) => None,
+                Err(error) => return Err(error.into()),
+            },
+            Some(None) | None => {
+                let found: Option<Versioned<ClusterManifest>> =
+                    document::load(&self.store, keys::MANIFEST).await?;
+                let version = found.as_ref().map_or(0, |manifest| manifest.version);
+                let follows = version == rest.table.manifest_version;
+                follows.then(|| found.map(|manifest| manifest.etag))
+            }
+        };
+        let Some(manifest) = manifest else {
+            return Ok(None);
+        };
+        let table = &rest.table;
+        match self
+            .store
+            .get_if_changed(keys::ASSIGNMENTS, &table.etag)
+            .await
+        {
+            Ok(None) => {}
+            Ok(Some(_)) | Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        let table = Arc::clone(table);
+        *self.rest.lock() = Some(Rest {
+            manifest: Some(manifest),
+            ..rest
+        });
+        Ok(Some(table))
+    }
+
     /// While paused the table is only read, once it says that nothing may move.
     async fn hold(
         &self,
         desired: &Desired,
         members: &BTreeMap<InstanceId, MemberChange>,
-    ) -> Result<(Option<Versioned<AssignmentTable>>, bool), DocumentError> {
+    ) -> Result<(Option<Arc<Versioned<AssignmentTable>>>, bool), DocumentError> {
         let table = document::load::<AssignmentTable>(&self.store, keys::ASSIGNMENTS).await?;
         let held = table
             .as_ref()
             .is_none_or(|t| t.policy.max_concurrent_moves == 0);
         if held {
-            return Ok((table, false));
+            return Ok((table.map(Arc::new), false));
         }
-        let outcome =
-            rebalance::step(&self.store, |edit| members::apply(edit, desired, members)).await?;
-        Ok((Some(outcome.table), outcome.changed))
+        self.step(desired, members).await
     }
 
     /// Lays the spec's settings over what is published. Settings that the spec does not name are left to administrators.
@@ -244,7 +322,7 @@ mod tests {
     async fn a_member_joins_once_and_the_event_log_knows() {
         let dir = tempfile::tempdir().unwrap();
         let keeper = keeper(dir.path());
-        let task = |known: Option<&Versioned<AssignmentTable>>| Task {
+        let task = |known: Option<&Arc<Versioned<AssignmentTable>>>| Task {
             known: known.cloned(),
             ..task(desired(&["writer-0"]))
         };
@@ -263,6 +341,46 @@ mod tests {
         assert!(!restarted.changed);
         let objects = keeper.store.list_all(keys::EVENTS).await.unwrap();
         assert_eq!(objects.len(), 2, "joined, and a new epoch");
+    }
+
+    #[tokio::test]
+    async fn a_cluster_at_rest_costs_two_reads_a_round() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = keeper(dir.path());
+        keeper.round(task(desired(&["writer-0"]))).await.unwrap();
+        let look = || Task {
+            members: BTreeMap::new(),
+            ..task(desired(&["writer-0"]))
+        };
+        let resting = keeper.round(look()).await.unwrap().table.unwrap();
+        let requests = |keeper: &Keeper| {
+            let counts = keeper.store.counts();
+            let count =
+                |c: &std::sync::atomic::AtomicU64| c.load(std::sync::atomic::Ordering::Relaxed);
+            (
+                count(&counts.gets),
+                count(&counts.puts),
+                count(&counts.lists),
+            )
+        };
+        let (gets, puts, lists) = requests(&keeper);
+        let same = keeper.round(look()).await.unwrap().table.unwrap();
+        assert!(Arc::ptr_eq(&resting, &same));
+        assert_eq!(requests(&keeper), (gets + 2, puts, lists));
+
+        // What others change is seen in the next round, and so are other settings.
+        let mut table = AssignmentTable::clone(&resting);
+        table.members.clear();
+        document::try_write(&keeper.store, keys::ASSIGNMENTS, Some(&resting), table)
+            .await
+            .unwrap();
+        let seen = keeper.round(look()).await.unwrap().table.unwrap();
+        assert!(seen.members.is_empty());
+        let mut edited = look();
+        edited.desired.policy.read_replicas = 3;
+        let followed = keeper.round(edited).await.unwrap();
+        assert!(followed.changed);
+        assert_eq!(followed.table.unwrap().policy.read_replicas, 3);
     }
 
     #[tokio::test]

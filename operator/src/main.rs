@@ -9,6 +9,7 @@ mod error;
 mod hint;
 mod keeper;
 mod local;
+mod probe;
 mod proxy;
 mod reconcile;
 mod resources;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             (local::run(args), format)
         }
         Command::Crd => (print_crd(), LogFormat::Text),
+        Command::Probe(args) => (probe::run(&args), LogFormat::Text),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

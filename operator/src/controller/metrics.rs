@@ -68,6 +68,7 @@ pub(super) struct Metrics {
     errors: Family<OfStep, Counter>,
     watch_errors: Counter,
     requests: Family<OfRequest, Counter>,
+    rounds: Counter,
     unreadable: Gauge,
     clusters: Gauge,
     leader: Gauge,
@@ -98,6 +99,7 @@ impl Metrics {
             errors: Family::default(),
             watch_errors: Counter::default(),
             requests: Family::default(),
+            rounds: Counter::default(),
             unreadable: Gauge::default(),
             clusters: Gauge::default(),
             leader: Gauge::default(),
@@ -136,6 +138,11 @@ impl Metrics {
             "api_requests",
             "Requests sent to the API server",
             self.requests.clone(),
+        );
+        registry.register(
+            "storage_rounds",
+            "Looks at the assignments of a cluster in its bucket",
+            self.rounds.clone(),
         );
         registry.register(
             "unreadable_clusters",
@@ -214,6 +221,11 @@ impl Metrics {
             _ => "other",
         };
         self.requests.get_or_create(&OfRequest { verb }).inc();
+    }
+
+    /// Counts a look at a bucket that was answered.
+    pub(super) fn looked(&self) {
+        self.rounds.inc();
     }
 
     pub(super) fn leads(&self, leads: bool) {

@@ -105,7 +105,7 @@ impl Session {
         };
         let (pods, observed) = self.observe(context, &cluster, now);
         // Without news from the bucket nothing is decided that would need its answer.
-        let table = self.table.as_deref().filter(|_| usable);
+        let table = self.table.as_deref().map(|t| &t.body).filter(|_| usable);
         let plan = plan(&desired, &observed, table);
         let look = Look {
             cluster: Arc::clone(newest),
@@ -254,7 +254,7 @@ impl Session {
             .filter(|(name, _)| place_of(cluster, name).is_some())
             .filter_map(|(name, pod)| Some((InstanceId::new(name).ok()?, pod)))
             .collect();
-        let table = self.table.as_deref();
+        let table = self.table.as_deref().map(|t| &t.body);
         let address = |id: &InstanceId, ip: &str| address(cluster, id, ip);
         let mut observed = observe(&mut self.clocks, &pods, table, address, now);
         complete(&mut observed, table);
@@ -371,7 +371,7 @@ impl Session {
         let facts = Facts {
             desired: &look.desired,
             observed: &look.observed,
-            table: self.table.as_deref(),
+            table: self.table.as_deref().map(|t| &t.body),
             storage: &look.storage,
             invalid_spec: self.invalid_config.as_deref(),
         };
@@ -379,7 +379,7 @@ impl Session {
         let details = crate::reconcile::status::Context {
             generation: generation(&look.cluster),
             url: &url,
-            table: self.table.as_ref(),
+            table: self.table.as_deref(),
             config_version: self.config_version,
             now: &status::now(),
         };

@@ -50,7 +50,9 @@ pub(super) struct Session {
     pub(super) job: Option<Job>,
     /// When the bucket is looked at again.
     pub(super) next_look: Instant,
-    pub(super) table: Option<Versioned<AssignmentTable>>,
+    /// Pause between two looks.
+    pace: Duration,
+    pub(super) table: Option<Arc<Versioned<AssignmentTable>>>,
     /// Settings that were published last, to know what to take back.
     pub(super) published: Option<SharedConfig>,
     /// Settings that the round under way publishes.
@@ -82,6 +84,7 @@ impl Session {
             storage: Storage::NotChecked,
             job: None,
             next_look: Instant::now(),
+            pace: AT_REST,
             table: None,
             published: None,
             publishing: None,
@@ -165,16 +168,22 @@ impl Session {
 
     fn end_round(&mut self, context: &Context, outcome: Outcome, now: Instant) {
         self.set_storage(Storage::Verified);
-        self.next_look = now + AT_REST;
+        context.metrics.looked();
+        self.next_look = now + self.pace;
         if let Some(published) = outcome.config {
             self.note_config(published);
         }
-        let Some(table) = outcome.table else { return };
+        let known = self.table.as_ref();
+        let news = |table: &Arc<_>| !known.is_some_and(|known| Arc::ptr_eq(known, table));
+        let Some(table) = outcome.table.filter(news) else {
+            return;
+        };
         let Some(cluster) = self.good.clone() else {
             return;
         };
         let moves = rebalance::status(&table);
-        self.next_look = now + pause(&table, &moves);
+        self.pace = pause(&table, &moves);
+        self.next_look = now + self.pace;
         if outcome.changed {
             let key = self.secrets.good().and_then(|r| r.admin_key.clone());
             let hint = hint(&table, cluster.spec.tls.is_some(), key);

@@ -86,7 +86,7 @@ pub(crate) struct Cluster {
     generation: i64,
     invalid_spec: Option<String>,
     invalid_config: Option<String>,
-    table: Option<Versioned<AssignmentTable>>,
+    table: Option<Arc<Versioned<AssignmentTable>>>,
     storage: Storage,
     round: Option<Round>,
     next_round: Instant,
@@ -202,7 +202,7 @@ impl Cluster {
 
     fn plan(&self, now: Instant) -> Plan {
         let mut observed = self.parts.fleet.observe(now);
-        let table = self.table.as_ref().map(|t| &t.body);
+        let table = self.table.as_deref().map(|t| &t.body);
         complete(&mut observed, table);
         plan(&self.desired, &observed, table)
     }

@@ -23,7 +23,7 @@ impl Cluster {
     /// Status file, routes, ready file, table on the terminal.
     pub(super) fn tell(&mut self, now: Instant) {
         let mut observed = self.parts.fleet.observe(now);
-        let table = self.table.as_ref().map(|t| &t.body);
+        let table = self.table.as_deref().map(|t| &t.body);
         complete(&mut observed, table);
         let facts = Facts {
             desired: &self.desired,
@@ -38,7 +38,7 @@ impl Cluster {
         let context = Context {
             generation: self.generation,
             url: &self.parts.url,
-            table: self.table.as_ref(),
+            table: self.table.as_deref(),
             config_version: self.config_version,
             now: &Time(Timestamp::now()),
         };
