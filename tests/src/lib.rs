@@ -11,6 +11,7 @@ pub mod demo;
 pub mod error;
 pub mod history;
 pub mod kube;
+pub mod kubelet;
 pub mod load;
 pub mod manifest;
 pub mod probe;

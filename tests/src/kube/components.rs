@@ -151,7 +151,10 @@ impl Components {
             .set("secure-port", &self.port.to_string())
             // Endpoints of the service `kubernetes` may not be a loopback address.
             .set("endpoint-reconciler-type", "none")
-            .set("service-cluster-ip-range", "10.96.0.0/16")
+            // Nor may those of any other: services are IPv6, and pods that run at loopback addresses have a second one
+            // that leads nowhere but may be named (see `kubelet::reachable`).
+            .set("service-cluster-ip-range", "fd00:10:96::/112")
+            .set("advertise-address", "fd00::1")
             .path("tls-cert-file", &files.server_certificate())
             .path("tls-private-key-file", &files.server_key())
             .path("token-auth-file", &files.tokens())

@@ -28,7 +28,7 @@ rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
 
 /// The shell. Dropping it makes it do its work and waits for it.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(crate) struct Keeper {
     shell: Child,
     /// Taken when dropped: closing it is the signal.
     pipe: Option<ChildStdin>,
@@ -36,7 +36,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Starts it for a directory.
-    pub(super) fn start(dir: &Path) -> Result<Self, HarnessError> {
+    pub(crate) fn start(dir: &Path) -> Result<Self, HarnessError> {
         let mut shell = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "keeper"])
             .arg(dir)
@@ -52,12 +52,12 @@ impl Keeper {
     }
 
     /// A process to end.
-    pub(super) fn add(&self, pid: u32) -> Result<(), HarnessError> {
+    pub(crate) fn add(&self, pid: u32) -> Result<(), HarnessError> {
         self.say("add", pid)
     }
 
     /// A process that has ended: its number may become another's.
-    pub(super) fn forget(&self, pid: u32) -> Result<(), HarnessError> {
+    pub(crate) fn forget(&self, pid: u32) -> Result<(), HarnessError> {
         self.say("forget", pid)
     }
 

@@ -9,7 +9,7 @@ mod audit;
 mod components;
 mod control_plane;
 mod credentials;
-mod keeper;
+pub(crate) mod keeper;
 
 pub use assets::version;
 pub use audit::{ApiRequest, AuditMark};
