@@ -12,6 +12,7 @@ pub mod error;
 pub mod history;
 pub mod kube;
 pub mod kubelet;
+pub mod kubernetes;
 pub mod load;
 pub mod manifest;
 pub mod probe;

@@ -60,6 +60,19 @@ impl Manifest {
         self
     }
 
+    /// Removes the field at the dotted `path`, if it is there.
+    pub fn remove(&mut self, path: &str) -> &mut Self {
+        let mut at = Some(&mut self.0);
+        let (parents, last) = path.rsplit_once('.').unwrap_or(("", path));
+        for part in parents.split('.').filter(|part| !part.is_empty()) {
+            at = at.and_then(|value| value.get_mut(part));
+        }
+        if let Some(Value::Mapping(fields)) = at {
+            fields.remove(last);
+        }
+        self
+    }
+
     /// As [`Manifest::set`], by value.
     #[must_use]
     pub fn with(mut self, path: &str, value: impl Into<Value>) -> Self {
@@ -75,6 +88,16 @@ impl Manifest {
             at = at.get(part).unwrap_or(&Value::Null);
         }
         at.as_u64().unwrap_or(0)
+    }
+
+    /// The text at the dotted `path`, empty if there is none.
+    #[must_use]
+    pub fn text(&self, path: &str) -> String {
+        let mut at = &self.0;
+        for part in path.split('.') {
+            at = at.get(part).unwrap_or(&Value::Null);
+        }
+        at.as_str().unwrap_or_default().to_owned()
     }
 
     /// Names of the instances that the manifest asks for, as they are called on one machine.
