@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 
 use super::bucket::{ACCESS_KEY, BUCKET, Bucket, SECRET_KEY};
 use super::chart::grant;
-use super::cluster::KubeCluster;
+use super::cluster::{KubeCluster, SETTLED_WITHIN};
 use super::operator::{OperatorOptions, OperatorProcess};
 use super::service::Reach;
 use crate::HarnessError;
@@ -27,7 +27,7 @@ use crate::kube::{ControlPlane, FIELD_MANAGER, client};
 use crate::kubelet::{Images, Kubelet, Options};
 use crate::manifest::Manifest;
 use crate::process::program;
-use crate::wait::until;
+use crate::wait::{holds, until};
 
 /// Secret with the keys of the bucket.
 const SECRET: &str = "bucket-keys";
@@ -100,6 +100,8 @@ struct Elsewhere {
     operator_namespace: String,
     image: (String, String),
     reach: Reach,
+    /// Ends the names of this world's clusters: what earlier ones left in the bucket is not theirs.
+    suffix: String,
 }
 
 impl World {
@@ -169,6 +171,7 @@ impl World {
                 } else {
                     Reach::PortForward
                 },
+                suffix: format!("{:06x}", rand::random::<u32>() & 0xff_ffff),
             }),
         };
         made.create_secret().await?;
@@ -361,16 +364,42 @@ impl World {
             .set("spec.storage.credentials.secretRef.name", SECRET)
             .set("spec.image.repository", image.0)
             .set("spec.image.tag", image.1);
-        if let Site::Here(here) = &self.site {
-            for role in ["writers", "readers"] {
-                // Other worlds have nodes in the same control plane.
-                manifest.set(
-                    &format!("spec.{role}.scheduling"),
-                    only_on(&[here.kubelet.node(0), here.kubelet.node(1)]),
-                );
+        match &self.site {
+            Site::Here(here) => {
+                for role in ["writers", "readers"] {
+                    // Other worlds have nodes in the same control plane.
+                    manifest.set(
+                        &format!("spec.{role}.scheduling"),
+                        only_on(&[here.kubelet.node(0), here.kubelet.node(1)]),
+                    );
+                }
+            }
+            Site::Elsewhere(there) => {
+                let name = format!("{}-{}", manifest.text("metadata.name"), there.suffix);
+                manifest.set("metadata.name", name);
             }
         }
         KubeCluster::apply(self.client.clone(), &self.namespace, manifest, reach).await
+    }
+
+    /// Deletes all clusters of the namespace and waits until their pods are gone: whoever comes next finds room.
+    ///
+    /// # Errors
+    /// What the API server said, or what is left.
+    pub async fn tidy(&self) -> Result<(), HarnessError> {
+        let clusters: Api<brainy_crds::BrainyCluster> = self.api();
+        let all = ListParams::default();
+        let how = DeleteParams::default();
+        let deleted = clusters.delete_collection(&how, &all).await;
+        deleted.map_err(HarnessError::kube("delete the clusters"))?;
+        let pods: Api<Pod> = self.api();
+        until("no pod is left", SETTLED_WITHIN, async || {
+            let left = names(&pods, CLUSTER_LABEL)
+                .await
+                .map_err(|e| e.to_string())?;
+            holds(left.is_empty(), || format!("{left:?}"))
+        })
+        .await
     }
 
     /// Tag of the image that works.

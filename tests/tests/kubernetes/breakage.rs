@@ -47,11 +47,7 @@ async fn the_bucket_may_go_and_come_back() {
     loaded.goes_on(50).await;
     assert_eq!(before, cluster.pod_uids(None).await.unwrap());
     // Requests of the outage may have failed for good; none that was acknowledged is lost.
-    let (client, history) = (loaded.client.clone(), loaded.history.clone());
-    let observed = loaded.stop().await;
-    assert_eq!(observed.stale, [""; 0]);
-    let verdict = history.verify(&client, "things").await.unwrap();
-    assert!(verdict.is_clean(), "{verdict:?}\n{}", world.logs().await);
+    loaded.verify(&world).await;
 }
 
 /// Neither of them elected, both at work on the same cluster.

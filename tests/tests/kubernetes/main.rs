@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod breakage;
+mod data;
 mod rest;
 mod scenarios;
 
@@ -72,14 +73,4 @@ async fn a_stopped_cluster_keeps_its_data() {
 #[tokio::test(flavor = "multi_thread")]
 async fn deletion_keeps_the_data_by_default() {
     scenarios::deletion_keeps_the_data_by_default(&world().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn deletion_can_remove_exactly_the_data() {
-    scenarios::deletion_can_remove_exactly_the_data(&world().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_deletion_of_data_can_be_skipped() {
-    scenarios::the_deletion_of_data_can_be_skipped(&world().await).await;
 }
