@@ -15,6 +15,7 @@ pub mod kubelet;
 pub mod kubernetes;
 pub mod load;
 pub mod manifest;
+pub mod operator_bench;
 pub mod probe;
 pub mod process;
 pub mod standalone;
