@@ -1,59 +1,135 @@
 //! Tells members that the assignments changed; they would find out by themselves, only later.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream;
-use reqwest::Client;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::Full;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// Members that are told at the same time.
 const AT_ONCE: usize = 32;
+/// Below the ten seconds after which members close a silent connection: a hint must not meet that.
+const IDLE: Duration = Duration::from_secs(5);
 
-/// Whom to tell, and how.
+/// Carries hints, and keeps connections for the next. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Messenger {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    scheme: &'static str,
+}
+
+/// Whom to tell.
 #[derive(Clone, Debug)]
 pub(crate) struct Hint {
     /// Host and port of each member.
     pub(crate) addresses: Vec<String>,
-    /// Whether they speak TLS.
-    pub(crate) tls: bool,
     /// The key that may do everything, if requests must carry one.
     pub(crate) admin_key: Option<String>,
 }
 
-impl Hint {
-    /// Tells all of them. A hint that is lost costs one poll interval.
-    pub(crate) async fn send(self, client: Client) {
-        let Self {
+impl Messenger {
+    /// For members that speak plain HTTP.
+    ///
+    /// # Errors
+    /// What the TLS library said of its own defaults.
+    pub(crate) fn plain() -> Result<Self, String> {
+        Self::new("http", RootCertStore::empty())
+    }
+
+    /// For members with TLS, whose authority is in the PEM text `ca`, or is one that this system knows.
+    ///
+    /// # Errors
+    /// What is wrong with the authority.
+    pub(crate) fn tls(ca: Option<&[u8]>) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        match ca {
+            Some(ca) => {
+                for certificate in CertificateDer::pem_slice_iter(ca) {
+                    let certificate = certificate.map_err(|error| format!("ca.crt: {error}"))?;
+                    let added = roots.add(certificate);
+                    added.map_err(|error| format!("ca.crt: {error}"))?;
+                }
+            }
+            None => {
+                let system = rustls_native_certs::load_native_certs();
+                roots.add_parsable_certificates(system.certs);
+            }
+        }
+        Self::new("https", roots)
+    }
+
+    fn new(scheme: &'static str, roots: RootCertStore) -> Result<Self, String> {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(TIMEOUT));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(HttpsConnector::from((tcp, config)));
+        Ok(Self { client, scheme })
+    }
+
+    /// Tells all members. A hint that is lost costs one poll interval.
+    pub(crate) async fn send(self, hint: Hint) {
+        let Hint {
             addresses,
-            tls,
             admin_key,
-        } = self;
-        let scheme = if tls { "https" } else { "http" };
+        } = hint;
         stream::iter(addresses)
             .for_each_concurrent(AT_ONCE, |address| {
-                let mut request = client
-                    .post(format!("{scheme}://{address}/internal/hint"))
-                    .timeout(TIMEOUT)
-                    .json(&serde_json::json!({}));
-                if let Some(key) = &admin_key {
-                    request = request.header("api-key", key);
-                }
+                let told = self.tell(address.clone(), admin_key.as_deref());
                 async move {
-                    let answer = request.send().await;
-                    if let Err(error) = answer.and_then(reqwest::Response::error_for_status) {
-                        tracing::debug!(%address, %error, "hint not taken");
+                    match tokio::time::timeout(TIMEOUT, told).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => tracing::debug!(%address, error, "hint not taken"),
+                        Err(_) => tracing::debug!(%address, "hint not taken in time"),
                     }
                 }
             })
             .await;
+    }
+
+    async fn tell(&self, address: String, key: Option<&str>) -> Result<(), String> {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("{}://{address}/internal/hint", self.scheme))
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(key) = key {
+            let mut key = HeaderValue::from_str(key).map_err(|error| error.to_string())?;
+            key.set_sensitive(true);
+            request = request.header("api-key", key);
+        }
+        let body = Full::new(Bytes::from_static(b"{}"));
+        let request = request.body(body).map_err(|error| error.to_string())?;
+        let answer = self.client.request(request).await;
+        match answer.map_err(|error| error.to_string())?.status() {
+            StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::ACCEPTED => Ok(()),
+            status => Err(status.to_string()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::http::{HeaderMap, StatusCode};
+    use axum::http::HeaderMap;
     use axum::routing::post;
     use tokio::net::TcpListener;
     use tokio::sync::mpsc::unbounded_channel;
@@ -76,10 +152,16 @@ mod tests {
         tokio::spawn(async move { axum::serve(listener, router).await });
         let hint = Hint {
             addresses: vec!["127.0.0.1:1".to_owned(), address],
-            tls: false,
             admin_key: Some("secret".to_owned()),
         };
-        hint.send(Client::new()).await;
+        Messenger::plain().unwrap().send(hint).await;
         assert_eq!(keys.recv().await.as_deref(), Some("secret"));
+    }
+
+    #[test]
+    fn an_authority_that_is_none_is_said() {
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let error = Messenger::tls(Some(broken.as_bytes())).unwrap_err();
+        assert!(error.starts_with("ca.crt: "), "{error}");
     }
 }

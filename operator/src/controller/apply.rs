@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Instant;
 
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
@@ -15,11 +16,15 @@ use serde_json::Value;
 use super::context::Context;
 use super::error::{StepError, is_conflict, is_not_found};
 use super::index::{FIELD_MANAGER, Key, ObjectName, Owned};
+use super::retry::Retry;
 use crate::resources::Built;
 
-/// What was applied last, by object.
+/// What was applied last and what was refused last, by object.
 #[derive(Debug, Default)]
-pub(super) struct Memory(BTreeMap<ObjectName, Applied>);
+pub(super) struct Memory {
+    applied: BTreeMap<ObjectName, Applied>,
+    refused: BTreeMap<ObjectName, Refused>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Applied {
@@ -27,6 +32,13 @@ struct Applied {
     sent: u64,
     /// Digest of the fields that were ours afterwards.
     fields: u64,
+}
+
+/// Each object waits for itself: one that is refused holds up no other.
+#[derive(Debug)]
+struct Refused {
+    retry: Retry,
+    message: String,
 }
 
 /// What applying came to.
@@ -38,8 +50,16 @@ pub(super) struct Report {
     pub(super) updated: Vec<String>,
     /// Objects that were removed.
     pub(super) pruned: Vec<String>,
-    /// What failed; the others were applied all the same.
-    pub(super) errors: Vec<StepError>,
+    /// What is not as it should be; the others were applied all the same.
+    pub(super) failures: Vec<Failure>,
+}
+
+/// An object that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) message: String,
+    /// Whether it was tried just now, and not only earlier.
+    pub(super) fresh: bool,
 }
 
 /// Applies `built` and removes other objects of the cluster `uid`.
@@ -49,54 +69,166 @@ pub(super) async fn apply(
     uid: &str,
     built: &[Built],
     memory: &mut Memory,
+    now: Instant,
 ) -> Report {
-    let there = context.index.owned(key);
-    let mut report = Report::default();
+    let mut work = Work {
+        context,
+        key,
+        uid,
+        built,
+        there: context.index.owned(key),
+        memory,
+        report: Report::default(),
+        now,
+    };
     for object in built {
-        let name = (object.resource.kind.clone(), object.name.clone());
-        let sent = digest(&object.body);
-        let seen = there.get(&name);
-        if memory.is_current(&name, sent, seen) {
-            continue;
-        }
-        match send(context, key, uid, object, seen).await {
-            Ok(owned) => {
-                let words = format!("{} {}", name.0, name.1);
-                match seen {
-                    Some(_) => report.updated.push(words),
-                    None => report.created.push(words),
-                }
-                let fields = owned.fields;
-                memory.0.insert(name.clone(), Applied { sent, fields });
-                context.streams.watch_metadata(&object.resource);
-                context.index.learn(key, name, owned);
-            }
-            Err(error) => report.errors.push(error),
-        }
+        work.bring(object).await;
     }
     // With something refused the old objects may be what still works.
-    if report.errors.is_empty() {
-        prune(context, key, uid, built, &there, &mut report).await;
+    if work.report.failures.is_empty() {
+        work.prune().await;
     }
-    memory
-        .0
-        .retain(|(kind, name), _| is_built(built, kind, name));
+    let Work {
+        there,
+        memory,
+        report,
+        ..
+    } = work;
+    let is_known = |name: &ObjectName| is_built(built, name) || there.contains_key(name);
+    memory.applied.retain(|name, _| is_built(built, name));
+    memory.refused.retain(|name, _| is_known(name));
     report
 }
 
-fn is_built(built: &[Built], kind: &str, name: &str) -> bool {
+/// Everything that applying works with.
+struct Work<'a> {
+    context: &'a Context,
+    key: &'a Key,
+    uid: &'a str,
+    built: &'a [Built],
+    there: BTreeMap<ObjectName, Owned>,
+    memory: &'a mut Memory,
+    report: Report,
+    now: Instant,
+}
+
+impl Work<'_> {
+    /// Sends an object if there is a reason to.
+    async fn bring(&mut self, object: &Built) {
+        let Self { context, key, .. } = *self;
+        let name = (object.resource.kind.clone(), object.name.clone());
+        let sent = digest(&object.body);
+        let seen = self.there.get(&name);
+        if self.memory.is_current(&name, sent, seen) {
+            return;
+        }
+        let basis = basis(sent, seen);
+        if self.waits(&name, basis) {
+            return;
+        }
+        match send(context, key, self.uid, object, self.there.get(&name)).await {
+            Ok(owned) => {
+                let words = format!("{} {}", name.0, name.1);
+                match self.there.contains_key(&name) {
+                    true => self.report.updated.push(words),
+                    false => self.report.created.push(words),
+                }
+                let fields = owned.fields;
+                self.memory.refused.remove(&name);
+                let applied = Applied { sent, fields };
+                self.memory.applied.insert(name.clone(), applied);
+                context.streams.watch_metadata(&object.resource);
+                context.index.learn(key, name, owned);
+            }
+            Err(error) => self.refused(name, basis, &error),
+        }
+    }
+
+    /// Removes what belongs to the cluster and is not built any more.
+    async fn prune(&mut self) {
+        let Self { context, key, .. } = *self;
+        for (name, owned) in self.there.clone() {
+            let ours = owned.controller.as_deref() == Some(self.uid);
+            let basis = basis(0, Some(&owned));
+            let stays = !ours || owned.deleting || is_built(self.built, &name);
+            if stays || self.waits(&name, basis) {
+                continue;
+            }
+            match delete(context, key, &name.1, &owned).await {
+                Ok(()) => self.report.pruned.push(format!("{} {}", name.0, name.1)),
+                Err(error) => self.refused(name, basis, &error),
+            }
+        }
+    }
+
+    /// Whether the object is not tried now; reported again if so.
+    fn waits(&mut self, name: &ObjectName, basis: u64) -> bool {
+        let message = self.memory.waits(name, basis, self.now);
+        let failure = message.map(|message| Failure {
+            message,
+            fresh: false,
+        });
+        self.report.failures.extend(failure.clone());
+        failure.is_some()
+    }
+
+    fn refused(&mut self, name: ObjectName, basis: u64, error: &StepError) {
+        let failure = self.memory.refused(name, basis, error, self.now);
+        self.report.failures.push(failure);
+    }
+}
+
+fn is_built(built: &[Built], (kind, name): &ObjectName) -> bool {
     built
         .iter()
-        .any(|object| object.resource.kind == kind && object.name == name)
+        .any(|object| object.resource.kind == *kind && object.name == *name)
 }
 
 impl Memory {
     fn is_current(&self, name: &ObjectName, sent: u64, seen: Option<&Owned>) -> bool {
-        let Some((last, seen)) = self.0.get(name).zip(seen) else {
+        let Some((last, seen)) = self.applied.get(name).zip(seen) else {
             return false;
         };
         last.sent == sent && last.fields == seen.fields && !seen.deleting
     }
+
+    /// Why the object is not tried now.
+    fn waits(&self, name: &ObjectName, basis: u64, now: Instant) -> Option<String> {
+        let refused = self.refused.get(name)?;
+        (!refused.retry.is_due(basis, now)).then(|| refused.message.clone())
+    }
+
+    fn refused(
+        &mut self,
+        name: ObjectName,
+        basis: u64,
+        error: &StepError,
+        now: Instant,
+    ) -> Failure {
+        let message = error.to_string();
+        let refused = self.refused.entry(name).or_insert_with(|| Refused {
+            retry: Retry::default(),
+            message: String::new(),
+        });
+        refused.retry.failed(basis, now);
+        refused.message.clone_from(&message);
+        Failure {
+            message,
+            fresh: true,
+        }
+    }
+
+    /// When the next object that was refused is tried again.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.refused.values().filter_map(|r| r.retry.at()).min()
+    }
+}
+
+/// What a refusal depends on: something else is tried at once.
+fn basis(sent: u64, seen: Option<&Owned>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (sent, seen.map(|owned| (&owned.uid, owned.fields))).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn digest(body: &Value) -> u64 {
@@ -156,27 +288,6 @@ async fn send(
     })
 }
 
-/// Removes what belongs to the cluster and is not built any more.
-async fn prune(
-    context: &Context,
-    key: &Key,
-    uid: &str,
-    built: &[Built],
-    there: &BTreeMap<ObjectName, Owned>,
-    report: &mut Report,
-) {
-    for ((kind, name), owned) in there {
-        let ours = owned.controller.as_deref() == Some(uid);
-        if !ours || owned.deleting || is_built(built, kind, name) {
-            continue;
-        }
-        match delete(context, key, name, owned).await {
-            Ok(()) => report.pruned.push(format!("{kind} {name}")),
-            Err(error) => report.errors.push(error),
-        }
-    }
-}
-
 /// Deletes exactly this object; what depends on it goes with it.
 ///
 /// # Errors
@@ -222,6 +333,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_refused_object_waits_until_it_is_another() {
+        let name = || ("Service".to_owned(), "search".to_owned());
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        assert_eq!(memory.waits(&name(), 1, now), None);
+        let error = StepError::Lingering {
+            kind: "Service".to_owned(),
+            name: "search".to_owned(),
+        };
+        let failure = memory.refused(name(), 1, &error, now);
+        assert!(failure.fresh && failure.message.contains("search"));
+        assert_eq!(memory.waits(&name(), 1, now), Some(failure.message));
+        assert_eq!(memory.waits(&name(), 2, now), None, "it is built otherwise");
+        let at = memory.retry_at().unwrap();
+        assert!(at > now);
+        assert_eq!(memory.waits(&name(), 1, at), None);
+    }
+
+    #[test]
     fn an_object_is_sent_again_only_for_a_reason() {
         let name = ("Service".to_owned(), "search".to_owned());
         let seen = Owned {
@@ -235,7 +364,7 @@ mod tests {
         let mut memory = Memory::default();
         assert!(!memory.is_current(&name, 5, Some(&seen)), "never sent");
         memory
-            .0
+            .applied
             .insert(name.clone(), Applied { sent: 5, fields: 7 });
         assert!(memory.is_current(&name, 5, Some(&seen)));
         assert!(!memory.is_current(&name, 6, Some(&seen)), "built otherwise");

@@ -10,6 +10,7 @@ use super::events::Events;
 use super::index::Index;
 use super::metrics::Metrics;
 use super::streams::Streams;
+use crate::hint::Messenger;
 
 /// Buckets that are probed at the same time: a probe is a burst of requests.
 const PROBES: usize = 4;
@@ -27,7 +28,7 @@ pub(super) struct Context {
     /// Turns of those who probe a bucket.
     pub(super) probes: Arc<Semaphore>,
     /// For hints to members without TLS.
-    pub(super) http: reqwest::Client,
+    pub(super) messenger: Messenger,
     /// Image of clusters that name none.
     pub(super) default_image: String,
 }

@@ -29,6 +29,7 @@ mod pass;
 mod prepare;
 mod rebalance;
 mod replicas;
+mod retry;
 mod serve;
 mod session;
 mod status;
@@ -58,6 +59,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::cli::{LogFormat, RunArgs};
 use crate::error::OperatorError;
+use crate::hint::Messenger;
 use context::Context;
 use events::Events;
 use index::{Index, Key, News, Stored};
@@ -279,7 +281,10 @@ async fn work(
         metrics: Arc::clone(metrics),
         connector: Connector::new(),
         probes: Context::probe_turns(),
-        http: hint_client()?,
+        messenger: Messenger::plain().map_err(|error| OperatorError::System {
+            what: "cannot make an HTTP client",
+            source: std::io::Error::other(error),
+        })?,
         default_image: args.default_image.clone(),
     });
     metrics.leads(true);
@@ -300,20 +305,6 @@ fn scope(namespaces: &[String]) -> String {
         [] => "all namespaces".to_owned(),
         some => format!("the namespaces {}", some.join(", ")),
     }
-}
-
-fn hint_client() -> Result<reqwest::Client, OperatorError> {
-    reqwest::Client::builder()
-        .connect_timeout(Duration::from_secs(1))
-        // Instances close connections that are idle for ten seconds: ours go first.
-        .pool_idle_timeout(Duration::from_secs(5))
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .build()
-        .map_err(|error| OperatorError::System {
-            what: "cannot make an HTTP client",
-            source: std::io::Error::other(error),
-        })
 }
 
 /// The work on all clusters, a task for each.

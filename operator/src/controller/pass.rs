@@ -14,7 +14,7 @@ use brainy_crds::{BrainyCluster, BrainyClusterStatus, Reason, Role};
 use kube::ResourceExt;
 
 use super::act::{self, InstancePods, Why};
-use super::apply;
+use super::apply::{self, Failure};
 use super::context::Context;
 use super::dereference::{Missing, References, s3_config};
 use super::error::StepError;
@@ -63,7 +63,8 @@ impl Session {
         newest: &Arc<BrainyCluster>,
         now: Instant,
     ) -> Instant {
-        let due = self.retry.is_due(newest.metadata.generation, now);
+        let edit = u64::try_from(generation(newest)).unwrap_or_default();
+        let due = self.retry.is_due(edit, now);
         let mut trouble = Vec::new();
         if due {
             self.failing = None;
@@ -107,7 +108,7 @@ impl Session {
         // Without news from the bucket nothing is decided that would need its answer.
         let table = self.table.as_deref().map(|t| &t.body).filter(|_| usable);
         let plan = plan(&desired, &observed, table);
-        let look = Look {
+        let mut look = Look {
             cluster: Arc::clone(newest),
             now,
             desired,
@@ -119,9 +120,11 @@ impl Session {
             usable,
             trouble,
         };
-        if let Some(resolved) = resolved.filter(|_| touches && due) {
-            self.apply(context, &resolved, &look).await;
-            self.act(context, &cluster, &look).await;
+        if let Some(resolved) = resolved.filter(|_| touches) {
+            self.apply(context, &resolved, &mut look, due).await;
+            if due {
+                self.act(context, &cluster, &look).await;
+            }
         }
         if reaches {
             self.rebalance(&cluster, &look);
@@ -262,7 +265,13 @@ impl Session {
     }
 
     /// Steps 3 and 4: builds the objects and brings them to the API server.
-    async fn apply(&mut self, context: &Context, resolved: &Resolved<'_>, look: &Look) {
+    async fn apply(
+        &mut self,
+        context: &Context,
+        resolved: &Resolved<'_>,
+        look: &mut Look,
+        due: bool,
+    ) {
         let cluster = resolved.cluster;
         if look.desired.paused {
             return;
@@ -270,10 +279,12 @@ impl Session {
         let kept = self.replicas(context, cluster, look);
         let built = match self.prepared.built(resolved, kept) {
             Ok(built) => built,
-            Err(error) => return self.failed(context, "build", cluster, &error, look.now),
+            Err(error) if due => return self.failed(context, "build", cluster, &error, look.now),
+            Err(_) => return,
         };
         let uid = cluster.uid().unwrap_or_default();
-        let report = apply::apply(context, &self.key, &uid, &built, &mut self.applied).await;
+        let memory = &mut self.applied;
+        let report = apply::apply(context, &self.key, &uid, &built, memory, look.now).await;
         for (verb, objects) in [
             ("created", &report.created),
             ("updated", &report.updated),
@@ -283,8 +294,15 @@ impl Session {
                 tracing::info!(cluster = %self.key, "{verb} {}", objects.join(", "));
             }
         }
-        for error in &report.errors {
-            self.failed(context, "apply", cluster, error, look.now);
+        for Failure { message, fresh } in report.failures {
+            if fresh {
+                context.metrics.failed("apply");
+                tracing::warn!(cluster = %self.key, "{message}");
+            }
+            look.trouble.push(Trouble {
+                reason: Reason::ApplyFailed,
+                message,
+            });
         }
     }
 
@@ -421,7 +439,8 @@ impl Session {
         context.metrics.failed(step);
         tracing::warn!(cluster = %self.key, "{error}");
         if self.failing.is_none() {
-            self.retry.failed(cluster.metadata.generation, now);
+            let edit = u64::try_from(generation(cluster)).unwrap_or_default();
+            self.retry.failed(edit, now);
             self.failing = Some(Trouble::apply_failed(error));
         }
     }
@@ -436,8 +455,9 @@ impl Session {
             None if self.next_look <= now => latest,
             None => self.next_look,
         };
-        let retry = self.retry.at().unwrap_or(latest);
-        look.min(retry).min(latest)
+        let retries = self.retry.at().into_iter().chain(self.applied.retry_at());
+        let retry = retries.filter(|at| *at > now).min().unwrap_or(latest);
+        look.min(retry)
     }
 
     /// A resource that does not fit its definition: it gets a condition, if the API server takes one, and an event.

@@ -24,11 +24,14 @@ struct Input {
     private_ca: bool,
 }
 
+/// How many pods each StatefulSet keeps.
+type Replicas = BTreeMap<Role, i32>;
+
 /// What was prepared last.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     desired: Option<(Input, Arc<Desired>)>,
-    built: Option<(Input, BTreeMap<Role, i32>, Arc<Vec<Built>>)>,
+    built: Option<(Input, Replicas, Arc<Vec<Built>>)>,
 }
 
 /// A spec with everything that it refers to.
@@ -50,7 +53,7 @@ impl Resolved<'_> {
         }
     }
 
-    fn context<'a>(&'a self, replicas: &'a BTreeMap<Role, i32>) -> BuildContext<'a> {
+    fn context<'a>(&'a self, replicas: &'a Replicas) -> BuildContext<'a> {
         BuildContext {
             image: self.image,
             replicas,
@@ -88,7 +91,7 @@ impl Prepared {
     pub(super) fn built(
         &mut self,
         resolved: &Resolved<'_>,
-        replicas: BTreeMap<Role, i32>,
+        replicas: Replicas,
     ) -> Result<Arc<Vec<Built>>, StepError> {
         let input = resolved.input();
         let known = self.built.as_ref();

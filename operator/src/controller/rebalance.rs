@@ -180,14 +180,13 @@ pub(super) fn pause(table: &AssignmentTable, moves: &RebalanceStatus) -> Duratio
 }
 
 /// Whom to tell that the table changed.
-pub(super) fn hint(table: &AssignmentTable, tls: bool, admin_key: Option<String>) -> Hint {
+pub(super) fn hint(table: &AssignmentTable, admin_key: Option<String>) -> Hint {
     let there = table
         .members
         .values()
         .filter(|m| m.state != MemberState::Gone);
     Hint {
         addresses: there.map(|m| m.address.clone()).collect(),
-        tls,
         admin_key,
     }
 }

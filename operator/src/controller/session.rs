@@ -12,7 +12,6 @@ use brainy_coordination::config::SharedConfig;
 use brainy_coordination::document::{DocumentError, Versioned};
 use brainy_coordination::rebalance;
 use brainy_crds::BrainyCluster;
-use rand::RngExt;
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
@@ -26,15 +25,13 @@ use super::index::{Key, Stored};
 use super::observe::Clocks;
 use super::prepare::Prepared;
 use super::rebalance::{AFTER_FAILURE, AT_REST, Bucket, Done, Job, ended, hint, pause};
+use super::retry::{Retry, jittered};
 use super::status::{self, Trouble};
+use crate::hint::Messenger;
 use crate::keeper::{Outcome, Published};
 use crate::reconcile::changes;
 use crate::reconcile::conditions::Storage;
 use crate::storage::classify_document;
-
-/// First pause after a step failed; it doubles with each failure.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The memory of one cluster.
 pub(super) struct Session {
@@ -52,6 +49,8 @@ pub(super) struct Session {
     pub(super) next_look: Instant,
     /// Pause between two looks.
     pace: Duration,
+    /// For hints to members with TLS, and the authority that it trusts.
+    messenger: Option<(Option<Vec<u8>>, Messenger)>,
     pub(super) table: Option<Arc<Versioned<AssignmentTable>>>,
     /// Settings that were published last, to know what to take back.
     pub(super) published: Option<SharedConfig>,
@@ -85,6 +84,7 @@ impl Session {
             job: None,
             next_look: Instant::now(),
             pace: AT_REST,
+            messenger: None,
             table: None,
             published: None,
             publishing: None,
@@ -113,6 +113,7 @@ impl Session {
             let next = self.pass(&context).await;
             context.metrics.reconciled(started.elapsed());
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 () = wake.notified() => {}
                 done = ended(&mut self.job) => self.take_up(&context, done),
@@ -185,9 +186,7 @@ impl Session {
         self.pace = pause(&table, &moves);
         self.next_look = now + self.pace;
         if outcome.changed {
-            let key = self.secrets.good().and_then(|r| r.admin_key.clone());
-            let hint = hint(&table, cluster.spec.tls.is_some(), key);
-            tokio::spawn(hint.send(context.http.clone()));
+            self.hint(context, &cluster, &table);
         }
         let lines = match &self.table {
             Some(before) if before.etag != table.etag => changes::describe(before, &table),
@@ -204,6 +203,31 @@ impl Session {
         }
         context.metrics.tell_table(&self.key, &table, &moves);
         self.table = Some(table);
+    }
+
+    fn hint(&mut self, context: &Context, cluster: &BrainyCluster, table: &AssignmentTable) {
+        let references = self.secrets.good();
+        let hint = hint(table, references.and_then(|r| r.admin_key.clone()));
+        let ca = references.and_then(|r| r.ca.clone());
+        if cluster.spec.tls.is_none() {
+            tokio::spawn(context.messenger.clone().send(hint));
+            return;
+        }
+        if self
+            .messenger
+            .as_ref()
+            .is_none_or(|(known, _)| *known != ca)
+        {
+            match Messenger::tls(ca.as_deref()) {
+                Ok(messenger) => self.messenger = Some((ca, messenger)),
+                Err(error) => {
+                    return tracing::warn!(cluster = %self.key, "members get no hints: {error}");
+                }
+            }
+        }
+        if let Some((_, messenger)) = &self.messenger {
+            tokio::spawn(messenger.clone().send(hint));
+        }
     }
 
     fn round_failed(&mut self, context: &Context, error: &DocumentError, now: Instant) {
@@ -258,77 +282,5 @@ impl Session {
             }
             Stored::Valid(cluster) => self.reconcile(context, &cluster, now).await,
         }
-    }
-}
-
-/// When a step that failed may be tried again: each cluster by itself, so that a bad one costs the others nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Retry {
-    failures: u32,
-    at: Option<Instant>,
-    generation: Option<i64>,
-}
-
-impl Retry {
-    /// Whether to try: the time has come, or the spec was edited.
-    pub(super) fn is_due(&self, generation: Option<i64>, now: Instant) -> bool {
-        self.generation != generation || self.at.is_none_or(|at| now >= at)
-    }
-
-    /// The next try is later.
-    pub(super) fn failed(&mut self, generation: Option<i64>, now: Instant) {
-        if self.generation != generation {
-            *self = Self::default();
-        }
-        self.generation = generation;
-        let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.failures.min(10));
-        self.failures += 1;
-        self.at = Some(now + jittered(pause.min(LONGEST_PAUSE)));
-    }
-
-    pub(super) fn succeeded(&mut self) {
-        *self = Self::default();
-    }
-
-    /// When to look again because of a failure.
-    pub(super) fn at(&self) -> Option<Instant> {
-        self.at
-    }
-}
-
-/// Somewhat less, so that many do not come at the same moment.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::rng().random_range(0.5..1.0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_a_minute_and_an_edit_ends_them() {
-        let (mut retry, now) = (Retry::default(), Instant::now());
-        assert!(retry.is_due(Some(1), now));
-        let mut longest = Duration::ZERO;
-        for n in 0..20 {
-            retry.failed(Some(1), now);
-            let pause = retry.at().unwrap() - now;
-            let whole = (FIRST_PAUSE * 2_u32.pow(n.min(10))).min(LONGEST_PAUSE);
-            assert!(
-                pause >= whole / 2 && pause <= whole,
-                "{n}: {pause:?} of {whole:?}"
-            );
-            longest = longest.max(pause);
-        }
-        assert!(longest <= LONGEST_PAUSE && !retry.is_due(Some(1), now));
-        assert!(retry.is_due(Some(1), now + LONGEST_PAUSE));
-        assert!(retry.is_due(Some(2), now), "the spec was edited");
-        retry.failed(Some(2), now);
-        assert!(
-            retry.at().unwrap() <= now + FIRST_PAUSE,
-            "from the beginning"
-        );
-        retry.succeeded();
-        assert!(retry.is_due(Some(2), now));
     }
 }

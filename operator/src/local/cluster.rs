@@ -23,7 +23,7 @@ use super::follow::ManifestFile;
 use super::screen::Screen;
 use super::spec::{desired_locally, read_edit};
 use crate::error::OperatorError;
-use crate::hint::Hint;
+use crate::hint::{Hint, Messenger};
 use crate::keeper::{Keeper, Outcome, Publication, Published, Task};
 use crate::proxy::Proxy;
 use crate::reconcile::changes;
@@ -60,7 +60,7 @@ pub(crate) struct Parts {
     /// The endpoint's server.
     pub(crate) proxy: Proxy,
     /// For hints.
-    pub(crate) client: reqwest::Client,
+    pub(crate) messenger: Messenger,
     /// For hints.
     pub(crate) admin_key: Option<String>,
     /// The processes.
@@ -330,10 +330,9 @@ impl Cluster {
             .collect();
         let hint = Hint {
             addresses,
-            tls: false,
             admin_key: self.parts.admin_key.clone(),
         };
-        tokio::spawn(hint.send(self.parts.client.clone()));
+        tokio::spawn(self.parts.messenger.clone().send(hint));
     }
 
     fn look_at_manifest(&mut self) {

@@ -22,6 +22,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use crate::cli::LocalArgs;
 use crate::error::OperatorError;
+use crate::hint::Messenger;
 use crate::keeper::Keeper;
 use crate::proxy::{Proxy, Routes};
 use cluster::{Cluster, Parts};
@@ -110,8 +111,11 @@ async fn serve(args: LocalArgs) -> Result<(), OperatorError> {
         ready_file: args.ready_file.clone(),
         data,
         manifest,
-        proxy: Proxy::new(client.clone(), routes),
-        client,
+        proxy: Proxy::new(client, routes),
+        messenger: Messenger::plain().map_err(|error| OperatorError::System {
+            what: "cannot make an HTTP client",
+            source: std::io::Error::other(error),
+        })?,
         admin_key,
         fleet,
         news,
