@@ -1,7 +1,7 @@
 # Daily commands. `make help` lists them.
 #
 #   PROFILE=release      run and demo with full optimisation (the default, dev, is optimised where it is hot)
-#   ARGS="..."           extra arguments for run and demo
+#   ARGS="..."           extra arguments for run, demo and bench-operator
 #   SEEDS=n              how many schedules the protocol simulation tries
 #   CARGO_FLAGS=--locked refuse to change Cargo.lock, as CI does
 #   VENV=dir             where the Python of client and chart tests lives (default .venv)
@@ -154,6 +154,11 @@ kind-load: ## Put the images of `make image` onto the nodes of the kind cluster 
 bench: setup-build ## Kernels, search and graph building, both builders in one run
 	$(CARGO) bench $(CARGO_FLAGS) --workspace --profile $(PROFILE) --bench engine
 
+.PHONY: bench-operator
+bench-operator: PROFILE = release
+bench-operator: build controlplane ## The operator: planner, time to Ready, requests per change, memory at 500 clusters
+	exec $(BIN)/brainy-bench-operator $(ARGS)
+
 ## Maintain
 
 .PHONY: fmt
@@ -181,7 +186,7 @@ clean: ## Remove what was built here (tools in BRAINY_CACHE stay)
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(VENV_READY): tests/clients/requirements.txt
 	@scripts/setup.sh test
