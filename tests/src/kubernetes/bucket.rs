@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use brainy_coordination::store::s3::{Credentials, S3Config, S3Store};
 use brainy_coordination::store::{ObjectStore, StoreError};
@@ -68,10 +69,33 @@ impl Bucket {
     /// # Errors
     /// The server does not answer.
     pub async fn keys(&self, prefix: &str) -> Result<Vec<String>, HarnessError> {
-        let failed = |e: StoreError| HarnessError::NoAnswer {
-            request: format!("list {prefix}"),
-            message: e.to_string(),
-        };
+        let store = self.store(prefix).await?;
+        let mut keys: Vec<String> = Vec::new();
+        loop {
+            let after = keys.last().map(String::as_str);
+            let page = store.list("", after, 1_000).await.map_err(failed(prefix))?;
+            keys.extend(page.objects.into_iter().map(|o| o.key));
+            if !page.truncated {
+                return Ok(keys);
+            }
+        }
+    }
+
+    /// Copies every object below one prefix to another, as a backup or its restore does.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn copy(&self, from: &str, to: &str) -> Result<(), HarnessError> {
+        let (source, target) = (self.store(from).await?, self.store(to).await?);
+        for key in self.keys(from).await? {
+            let object = source.get(&key).await.map_err(failed(&key))?;
+            let copied = target.put(&key, object.body).await;
+            copied.map_err(failed(&key))?;
+        }
+        Ok(())
+    }
+
+    async fn store(&self, prefix: &str) -> Result<Arc<S3Store>, HarnessError> {
         let config = S3Config {
             prefix: prefix.to_owned(),
             region: Some("us-east-1".to_owned()),
@@ -84,16 +108,15 @@ impl Bucket {
             },
             ..S3Config::new(BUCKET)
         };
-        let store = S3Store::connect(config).await.map_err(failed)?;
-        let mut keys: Vec<String> = Vec::new();
-        loop {
-            let after = keys.last().map(String::as_str);
-            let page = store.list("", after, 1_000).await.map_err(failed)?;
-            keys.extend(page.objects.into_iter().map(|o| o.key));
-            if !page.truncated {
-                return Ok(keys);
-            }
-        }
+        S3Store::connect(config).await.map_err(failed(prefix))
+    }
+}
+
+fn failed(what: &str) -> impl FnOnce(StoreError) -> HarnessError {
+    let request = format!("the bucket, {what}");
+    move |error| HarnessError::NoAnswer {
+        request,
+        message: error.to_string(),
     }
 }
 

@@ -1,6 +1,5 @@
 //! What instances write to the bucket, where there are none: a collection, and that its readers are warm.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use brainy_coordination::assignment::AssignmentTable;

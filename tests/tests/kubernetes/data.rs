@@ -1,4 +1,4 @@
-//! Data that goes with its cluster.
+//! Data in the bucket: what goes with its cluster, what stays, and what a copy of it is good for.
 
 use brainy_crds::{DATA_FINALIZER, SKIP_DATA_DELETION};
 use brainy_tests::client::Read;
@@ -6,7 +6,7 @@ use brainy_tests::kubernetes::SETTLED_WITHIN;
 use brainy_tests::manifest::Manifest;
 use brainy_tests::wait::{holds, until};
 
-use crate::scenarios::{shown, with_data};
+use crate::scenarios::{Loaded, settled, shown, with_data};
 use crate::world;
 
 /// `deletionPolicy: Delete` removes the cluster's prefix and nothing beside it.
@@ -78,4 +78,34 @@ async fn data_that_another_cluster_names_is_not_deleted() {
     second.delete().await.unwrap();
     shown(&world, first.wait_gone().await).await;
     assert_eq!(world.stored(&first).await.unwrap(), [""; 0]);
+}
+
+/// A copy of a stopped cluster's prefix is a backup: a cluster of another name and size finds everything in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copied_prefix_is_restored_into_a_new_cluster() {
+    let world = world().await;
+    let mut cluster = settled(&world, 2, 1).await;
+    let loaded = Loaded::start(&cluster).await;
+    let history = loaded.history.clone();
+    loaded.account(&world).await;
+    cluster
+        .edit(|m| {
+            m.set("spec.stopped", true);
+        })
+        .await
+        .unwrap();
+    let stopped = cluster.wait_condition("Ready", "False", Some("Stopped"));
+    shown(&world, stopped.await).await;
+    let prefix = format!("{}/{}", world.namespace(), cluster.name());
+    let bucket = world.bucket().unwrap();
+    bucket.copy(&prefix, "restored").await.unwrap();
+
+    let other = Manifest::new(3, 0)
+        .with("metadata.name", "other")
+        .with("spec.storage.prefix", "restored");
+    let other = world.deploy(other).await.unwrap();
+    shown(&world, other.wait_settled().await).await;
+    let verdict = history.verify(&other.client(), "things").await.unwrap();
+    assert!(verdict.is_clean(), "{verdict:?}");
+    assert!(verdict.distinct > 0);
 }
