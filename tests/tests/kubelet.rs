@@ -374,15 +374,16 @@ async fn a_pod_ends_in_order_and_comes_back_and_a_crash_is_counted() {
 async fn bad_images_and_missing_secrets_are_told_and_can_be_put_right() {
     let plane = ControlPlane::shared().await.unwrap();
     let place = Place::new(plane, 1, "bad").await;
-    let mut container = shell("echo \"$KEY at $ADDRESS in $(cat /etc/app/key)\"; exec sleep 1000");
+    // The volume may come later than the container.
+    let script = "until test -s /etc/app/key; do sleep 0.1; done
+        echo \"$KEY at $ADDRESS in $(cat /etc/app/key)\"; exec sleep 1000";
+    let mut container = shell(script);
     container["image"] = json!("registry.test/shell:broken");
     container["env"] = json!([
         {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "app", "key": "key"}}},
         {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         {"name": "ADDRESS", "value": "$(POD_IP):1"},
     ]);
-    container["args"][1] =
-        json!("echo \"$KEY at $ADDRESS in $(cat /etc/app/key)\"; exec sleep 1000");
     container["volumeMounts"] = json!([{"name": "app", "mountPath": "/etc/app"}]);
     let volume = json!({"name": "app", "secret": {"secretName": "app", "optional": true}});
     place.kubelet.images().refuse("*:broken");
@@ -430,7 +431,10 @@ async fn bad_images_and_missing_secrets_are_told_and_can_be_put_right() {
     let address = pod.status.unwrap().pod_ip.unwrap();
     until("it has logged", WITHIN, async || {
         let logs = place.kubelet.logs(&place.namespace, "app-0");
-        holds(logs.contains(&format!("first at {address}:1 in ")), || logs)
+        holds(
+            logs.contains(&format!("first at {address}:1 in first")),
+            || logs,
+        )
     })
     .await
     .unwrap();

@@ -1,5 +1,8 @@
 //! One container of a pod, from its image to its end.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,13 +43,14 @@ pub(super) struct PodPlace {
     pub(super) node: Arc<NodeContext>,
     /// As it was first seen; names and addresses do not change.
     pub(super) pod: Arc<Pod>,
-    pub(super) facts: (std::net::Ipv4Addr, std::net::Ipv4Addr),
-    pub(super) dir: std::path::PathBuf,
+    /// Addresses of the pod and of its node.
+    pub(super) addresses: (Ipv4Addr, Ipv4Addr),
+    pub(super) dir: PathBuf,
 }
 
 impl PodPlace {
     pub(super) fn facts<'a>(&self, pod: &'a Pod) -> Facts<'a> {
-        let (pod_ip, host_ip) = self.facts;
+        let (pod_ip, host_ip) = self.addresses;
         Facts {
             pod,
             pod_ip,
@@ -179,7 +183,7 @@ impl ContainerTask {
                     continue;
                 }
             };
-            let (address, _) = self.place.facts;
+            let (address, _) = self.place.addresses;
             let sandbox = Sandbox::new(address, self.mounts.clone());
             let dir = self.place.dir.join("root").join(&container.name);
             let name = self.place.pod.metadata.name.as_deref().unwrap_or_default();
@@ -196,7 +200,7 @@ impl ContainerTask {
     async fn environment(
         &mut self,
         container: &Container,
-    ) -> Result<Result<std::collections::BTreeMap<String, String>, String>, Stopped> {
+    ) -> Result<Result<BTreeMap<String, String>, String>, Stopped> {
         let place = self.place.clone();
         let pod = self.pod.borrow().clone().ok_or(Stopped)?;
         let names = env::names(container);

@@ -11,7 +11,10 @@ use super::lock;
 /// A pattern with a tag or digest is compared with the whole reference, one without with the repository; `*` stands for any
 /// text. The pattern that was set last is asked first.
 #[derive(Clone, Debug, Default)]
-pub struct Images(Arc<Mutex<Vec<(String, Option<PathBuf>)>>>);
+pub struct Images(Arc<Mutex<Vec<Known>>>);
+
+/// A pattern and its program; `None` for images that do not exist.
+type Known = (String, Option<PathBuf>);
 
 impl Images {
     /// A registry without any image.

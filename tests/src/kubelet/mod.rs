@@ -301,7 +301,7 @@ impl Kubelet {
     #[must_use]
     pub fn logs(&self, namespace: &str, name: &str) -> String {
         let files = self.log_files(namespace, name);
-        let texts = files.iter().map(|file| std::fs::read(file));
+        let texts = files.iter().map(std::fs::read);
         let texts: Vec<u8> = texts.filter_map(Result::ok).flatten().collect();
         String::from_utf8_lossy(&texts).into_owned()
     }

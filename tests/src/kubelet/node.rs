@@ -235,10 +235,11 @@ async fn beat(node: Arc<NodeContext>, object: Value, status: Value) {
         }
         // What fails now is repeated at the next tick.
         let renewed = renew(&node).await;
-        if renewed.is_ok() && last.elapsed() >= HEARTBEAT {
-            if register(&node, &object, &status, &since).await.is_ok() {
-                last = tokio::time::Instant::now();
-            }
+        if renewed.is_ok()
+            && last.elapsed() >= HEARTBEAT
+            && register(&node, &object, &status, &since).await.is_ok()
+        {
+            last = tokio::time::Instant::now();
         }
     }
 }

@@ -66,7 +66,7 @@ impl Worker {
         let place = Arc::new(PodPlace {
             node: self.node.clone(),
             pod: self.first.clone(),
-            facts: (lease.address(), self.node.ip()),
+            addresses: (lease.address(), self.node.ip()),
             dir: self.node.shared.dir.join("pods").join(uid),
         });
         self.report(false);
