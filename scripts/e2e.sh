@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the end-to-end scenarios against the Kubernetes that KUBECONFIG names. It installs the operator's chart and an S3 server in
-# the namespace brainy-e2e-system, and runs clusters in brainy-e2e; the operator sees no other namespace. Both are removed at the
-# end; the CustomResourceDefinition stays. Usage: scripts/e2e.sh [arguments of the test program, such as the name of a scenario]
+# the namespace brainy-e2e-system, and runs clusters in brainy-e2e; the operator sees no other namespace. All that is removed at the
+# end. A CustomResourceDefinition that was there before is used and left alone. Usage: scripts/e2e.sh [arguments of the test program, such as the name of a scenario]
 #
 #   BRAINY_E2E_TAG=tag        tag of the images on the nodes (default: the version of this tree)
 #   BRAINY_E2E_REGISTRY=name  where nodes pull them from, such as registry.example.com/team (default: they are there already)
@@ -49,10 +49,18 @@ for namespace in "$system" "$clusters"; do
 done
 sed "s|image: brainy-s3:.*|image: ${registry}brainy-s3:$tag|" "$root/examples/kind/s3.yaml" |
   "$kubectl" apply --server-side --namespace "$system" -f -
+# Ours goes with the release. Somebody else's stays, and so do their clusters.
+crds=(--set crds.keep=false)
+owner=$("$kubectl" get customresourcedefinition brainyclusters.brainy.io --ignore-not-found \
+  --output 'jsonpath=found {.metadata.annotations.meta\.helm\.sh/release-namespace}')
+if [ -n "$owner" ] && [ "$owner" != "found $system" ]; then
+  echo 'e2e: using the CustomResourceDefinition that is there, whatever its version'
+  crds=(--set crds.install=false)
+fi
 "$helm" upgrade --install brainy-operator "$root/charts/brainy-operator" --namespace "$system" --wait --timeout 3m \
   --set "image.repository=${registry}brainy-operator,image.tag=$tag" \
   --set "clusterImage.repository=${registry}brainyd,clusterImage.tag=$tag" \
-  --set "scope.namespaces={$clusters}"
+  --set "scope.namespaces={$clusters}" "${crds[@]}"
 "$kubectl" rollout status statefulset/brainy-s3 --namespace "$system" --timeout 2m
 "$helm" test brainy-operator --namespace "$system"
 
