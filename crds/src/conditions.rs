@@ -142,9 +142,7 @@ reasons! {
     InstanceFailing,
     /// Degraded=True: an instance did not hand over its partitions within drainTimeout.
     DrainStuck,
-    /// Degraded=True: flushing, compaction or garbage collection fails.
-    BackgroundJobFailing,
-    /// Degraded=True: an object in the bucket is damaged and was set aside.
+    /// Degraded=True: partitions wait for a person, such as before a damaged object in the bucket; the message names both.
     CorruptObject,
     /// Degraded=True: the Kubernetes API refused an object; the message names it.
     ApplyFailed,

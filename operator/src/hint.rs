@@ -1,4 +1,4 @@
-//! Tells members that the assignments changed; they would find out by themselves, only later.
+//! Short talks with members: that the assignments changed, which they would find out by themselves, only later; and how they are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream;
-use http::{HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::Full;
+use http::{HeaderValue, Method, Request, header};
+use http_body_util::{BodyExt, Collected, Full, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -18,6 +19,10 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// A member describes all its partitions.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest description that is read, in bytes.
+const HEALTH_LIMIT: usize = 16 << 20;
 /// Members that are told at the same time.
 const AT_ONCE: usize = 32;
 /// Below the ten seconds after which members close a silent connection: a hint must not meet that.
@@ -106,21 +111,52 @@ impl Messenger {
             .await;
     }
 
+    /// What a member says of itself: the body of its `GET /health`.
+    ///
+    /// # Errors
+    /// It does not answer in time, or refuses.
+    pub(crate) async fn health(&self, address: &str, key: Option<&str>) -> Result<Bytes, String> {
+        let asked = async {
+            let path = format!("{address}/health");
+            let answer = self.request(Method::GET, &path, key, Bytes::new()).await?;
+            let body = Limited::new(answer, HEALTH_LIMIT).collect().await;
+            body.map(Collected::to_bytes)
+                .map_err(|error| error.to_string())
+        };
+        let answered = tokio::time::timeout(HEALTH_TIMEOUT, asked).await;
+        answered.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+    }
+
     async fn tell(&self, address: String, key: Option<&str>) -> Result<(), String> {
+        let path = format!("{address}/internal/hint");
+        let body = Bytes::from_static(b"{}");
+        self.request(Method::POST, &path, key, body).await.map(drop)
+    }
+
+    /// The body of an answer with a status of 2xx.
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        key: Option<&str>,
+        body: Bytes,
+    ) -> Result<Incoming, String> {
         let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(format!("{}://{address}/internal/hint", self.scheme))
+            .method(method)
+            .uri(format!("{}://{path}", self.scheme))
             .header(header::CONTENT_TYPE, "application/json");
         if let Some(key) = key {
             let mut key = HeaderValue::from_str(key).map_err(|error| error.to_string())?;
             key.set_sensitive(true);
             request = request.header("api-key", key);
         }
-        let body = Full::new(Bytes::from_static(b"{}"));
-        let request = request.body(body).map_err(|error| error.to_string())?;
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| error.to_string())?;
         let answer = self.client.request(request).await;
-        match answer.map_err(|error| error.to_string())?.status() {
-            StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::ACCEPTED => Ok(()),
+        let answer = answer.map_err(|error| error.to_string())?;
+        match answer.status() {
+            status if status.is_success() => Ok(answer.into_body()),
             status => Err(status.to_string()),
         }
     }
@@ -129,7 +165,7 @@ impl Messenger {
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::http::HeaderMap;
+    use axum::http::{HeaderMap, StatusCode};
     use axum::routing::post;
     use tokio::net::TcpListener;
     use tokio::sync::mpsc::unbounded_channel;

@@ -5,6 +5,7 @@
 
 mod cli;
 mod controller;
+mod damage;
 mod error;
 mod hint;
 mod keeper;

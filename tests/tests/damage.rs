@@ -155,6 +155,9 @@ async fn a_damaged_log_object_stops_its_partition_until_its_loss_is_accepted() {
         );
     }
     cluster.wait_ready().await.unwrap();
+    let told = cluster.wait_condition("Degraded", "True", "CorruptObject");
+    let told = told.await.unwrap();
+    assert!(told.contains(&partition), "{told}");
     assert_eq!(writable(&cluster).await, PARTITIONS as usize - 1);
 
     let node = client_of(&cluster, "writer-0").await.unwrap();
@@ -171,6 +174,8 @@ async fn a_damaged_log_object_stops_its_partition_until_its_loss_is_accepted() {
     })
     .await
     .unwrap();
+    let mended = cluster.wait_condition("Degraded", "False", "AsExpected");
+    mended.await.unwrap();
     assert_eq!(writable(&cluster).await, PARTITIONS as usize);
 
     // What is gone is of that partition, and of that slot: nothing else.

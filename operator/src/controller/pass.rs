@@ -386,12 +386,18 @@ impl Session {
 
     /// Step 7: the status.
     async fn tell(&mut self, context: &Context, look: &Look, previous: &BrainyClusterStatus) {
+        // While the bucket does not answer, everything that is asked of it is in trouble.
+        let damaged = match look.storage {
+            Storage::Verified => self.damage.found(),
+            _ => Vec::new(),
+        };
         let facts = Facts {
             desired: &look.desired,
             observed: &look.observed,
             table: self.table.as_deref().map(|t| &t.body),
             storage: &look.storage,
             invalid_spec: self.invalid_config.as_deref(),
+            damaged: &damaged,
         };
         let url = status::url(&look.cluster);
         let details = crate::reconcile::status::Context {

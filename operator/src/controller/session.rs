@@ -27,6 +27,7 @@ use super::prepare::Prepared;
 use super::rebalance::{AFTER_FAILURE, AT_REST, Bucket, Done, Job, ended, hint, pause};
 use super::retry::{Retry, jittered};
 use super::status::{self, Trouble};
+use crate::damage::Damage;
 use crate::hint::Messenger;
 use crate::keeper::{Outcome, Published};
 use crate::reconcile::changes;
@@ -51,6 +52,7 @@ pub(super) struct Session {
     pace: Duration,
     /// For hints to members with TLS, and the authority that it trusts.
     messenger: Option<(Option<Vec<u8>>, Messenger)>,
+    pub(super) damage: Damage,
     pub(super) table: Option<Arc<Versioned<AssignmentTable>>>,
     /// Settings that were published last, to know what to take back.
     pub(super) published: Option<SharedConfig>,
@@ -85,6 +87,7 @@ impl Session {
             next_look: Instant::now(),
             pace: AT_REST,
             messenger: None,
+            damage: Damage::default(),
             table: None,
             published: None,
             publishing: None,
@@ -171,6 +174,7 @@ impl Session {
         self.set_storage(Storage::Verified);
         context.metrics.looked();
         self.next_look = now + self.pace;
+        self.look_for_damage(context, now);
         if let Some(published) = outcome.config {
             self.note_config(published);
         }
@@ -206,13 +210,22 @@ impl Session {
     }
 
     fn hint(&mut self, context: &Context, cluster: &BrainyCluster, table: &AssignmentTable) {
-        let references = self.secrets.good();
-        let hint = hint(table, references.and_then(|r| r.admin_key.clone()));
-        let ca = references.and_then(|r| r.ca.clone());
-        if cluster.spec.tls.is_none() {
-            tokio::spawn(context.messenger.clone().send(hint));
-            return;
+        let hint = hint(table, self.admin_key());
+        if let Some(messenger) = self.messenger(context, cluster) {
+            tokio::spawn(messenger.send(hint));
         }
+    }
+
+    fn admin_key(&self) -> Option<String> {
+        self.secrets.good().and_then(|r| r.admin_key.clone())
+    }
+
+    /// Who talks to the members; `None` if their authority cannot be read.
+    fn messenger(&mut self, context: &Context, cluster: &BrainyCluster) -> Option<Messenger> {
+        if cluster.spec.tls.is_none() {
+            return Some(context.messenger.clone());
+        }
+        let ca = self.secrets.good().and_then(|r| r.ca.clone());
         if self
             .messenger
             .as_ref()
@@ -221,12 +234,23 @@ impl Session {
             match Messenger::tls(ca.as_deref()) {
                 Ok(messenger) => self.messenger = Some((ca, messenger)),
                 Err(error) => {
-                    return tracing::warn!(cluster = %self.key, "members get no hints: {error}");
+                    tracing::warn!(cluster = %self.key, "members cannot be asked or told anything: {error}");
+                    return None;
                 }
             }
         }
-        if let Some((_, messenger)) = &self.messenger {
-            tokio::spawn(messenger.clone().send(hint));
+        self.messenger
+            .as_ref()
+            .map(|(_, messenger)| messenger.clone())
+    }
+
+    /// Asks members for partitions that wait for a person.
+    fn look_for_damage(&mut self, context: &Context, now: Instant) {
+        let (Some(table), Some(cluster)) = (self.table.clone(), self.good.clone()) else {
+            return;
+        };
+        if let Some(messenger) = self.messenger(context, &cluster) {
+            self.damage.look(&messenger, &table, self.admin_key(), now);
         }
     }
 

@@ -316,6 +316,7 @@ mod tests {
             table: None,
             storage: &Storage::Verified,
             invalid_spec: None,
+            damaged: &[],
         };
         let context = Context {
             generation: 1,

@@ -22,6 +22,7 @@ use super::fleet::{Fleet, FleetEvent};
 use super::follow::ManifestFile;
 use super::screen::Screen;
 use super::spec::{desired_locally, read_edit};
+use crate::damage::Damage;
 use crate::error::OperatorError;
 use crate::hint::{Hint, Messenger};
 use crate::keeper::{Keeper, Outcome, Publication, Published, Task};
@@ -85,6 +86,7 @@ pub(crate) struct Cluster {
     desired: Desired,
     generation: i64,
     invalid_spec: Option<String>,
+    damage: Damage,
     invalid_config: Option<String>,
     table: Option<Arc<Versioned<AssignmentTable>>>,
     storage: Storage,
@@ -142,6 +144,7 @@ impl Cluster {
             spec,
             generation: 1,
             invalid_spec: None,
+            damage: Damage::default(),
             invalid_config: None,
             table: None,
             storage: Storage::Verified,
@@ -266,6 +269,8 @@ impl Cluster {
             self.note_config(published);
         }
         let Some(table) = outcome.table else { return };
+        let (messenger, key) = (&self.parts.messenger, self.parts.admin_key.clone());
+        self.damage.look(messenger, &table, key, now);
         if outcome.changed {
             self.hint(&table);
         }

@@ -57,6 +57,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) storage: &'a Storage,
     /// Why the newest spec is not the one that is followed.
     pub(crate) invalid_spec: Option<&'a str>,
+    /// Partitions that wait for a person, and why.
+    pub(crate) damaged: &'a [String],
 }
 
 /// All six conditions, in the order of [`ConditionType::ALL`].
@@ -306,6 +308,9 @@ fn degraded(facts: &Facts<'_>) -> Finding {
             Reason::InvalidSpec,
             format!("the last good spec is followed: {error}"),
         );
+    }
+    if !facts.damaged.is_empty() {
+        return yes(Reason::CorruptObject, shortened(facts.damaged, ""));
     }
     let failing = facts
         .observed

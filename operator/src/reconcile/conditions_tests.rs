@@ -13,6 +13,7 @@ struct World {
     table: Option<AssignmentTable>,
     storage: Storage,
     invalid_spec: Option<&'static str>,
+    damaged: &'static [String],
 }
 
 /// Two writers that serve a partition each.
@@ -27,6 +28,7 @@ fn at_rest() -> World {
         table: Some(table(&members, &["writer-0", "writer-1"])),
         storage: Storage::Verified,
         invalid_spec: None,
+        damaged: &[],
     }
 }
 
@@ -38,6 +40,7 @@ impl World {
             table: self.table.as_ref(),
             storage: &self.storage,
             invalid_spec: self.invalid_spec,
+            damaged: self.damaged,
         })
     }
 

@@ -223,6 +223,7 @@ mod tests {
             table: Some(table),
             storage: &Storage::Verified,
             invalid_spec: None,
+            damaged: &[],
         };
         let context = Context {
             generation: 3,

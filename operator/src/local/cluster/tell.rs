@@ -15,7 +15,7 @@ use super::{Cluster, Parts};
 use crate::local::data_dir::write_whole;
 use crate::local::screen::{Row, View};
 use crate::proxy::Routes;
-use crate::reconcile::conditions::Facts;
+use crate::reconcile::conditions::{Facts, Storage};
 use crate::reconcile::plan::Observation;
 use crate::reconcile::status::{Context, complete, status};
 
@@ -25,6 +25,11 @@ impl Cluster {
         let mut observed = self.parts.fleet.observe(now);
         let table = self.table.as_deref().map(|t| &t.body);
         complete(&mut observed, table);
+        // While the bucket does not answer, everything that is asked of it is in trouble.
+        let damaged = match self.storage {
+            Storage::Verified => self.damage.found(),
+            _ => Vec::new(),
+        };
         let facts = Facts {
             desired: &self.desired,
             observed: &observed,
@@ -34,6 +39,7 @@ impl Cluster {
                 .invalid_spec
                 .as_deref()
                 .or(self.invalid_config.as_deref()),
+            damaged: &damaged,
         };
         let context = Context {
             generation: self.generation,
