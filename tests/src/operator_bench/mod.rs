@@ -1,9 +1,9 @@
 //! What the operator costs: time until a cluster is ready, requests per change, memory, planning.
 //!
 //! The API server, the controllers and the scheduler are the real ones ([`crate::kube`]), and the operator runs as a
-//! process with the rights that the chart gives it. [`planner`] is computation alone. [`ready`] and [`membership`] run
-//! real `brainyd` processes as pods ([`crate::kubelet`]). [`memory`] needs more pods than a machine has processes for:
-//! there a [`hollow`] node says of them what a kubelet would, and [`nodes`] writes to the bucket what they would.
+//! process with the rights that the chart gives it. `planner` is computation alone. `ready` and `membership` run
+//! real `brainyd` processes as pods ([`crate::kubelet`]). `memory` needs more pods than a machine has processes for:
+//! there a `hollow` node says of them what a kubelet would, and `nodes` writes to the bucket what they would.
 
 mod hollow;
 mod membership;
@@ -31,7 +31,7 @@ pub struct Args {
     /// Clusters that are made ready one after another, and changes of membership of each kind.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     runs: u16,
-    /// Clusters of the memory measurement, besides the one that is measured alone.
+    /// Clusters of the memory measurement; one of them is measured alone before.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(2..=2000))]
     clusters: u16,
 }

@@ -40,7 +40,7 @@ impl Row {
         sorted.sort_by(f64::total_cmp);
         let at = |i: usize| sorted.get(i).copied().unwrap_or(0.0);
         let middle = sorted.len() / 2;
-        let median = if sorted.len() % 2 == 0 && middle > 0 {
+        let median = if sorted.len().is_multiple_of(2) && middle > 0 {
             (at(middle - 1) + at(middle)) / 2.0
         } else {
             at(middle)
