@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use brainy_crds::{DurationString, InvalidDuration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
 
 /// Runs a BrainyCluster.
 #[derive(Debug, Parser)]
@@ -142,7 +143,8 @@ pub(crate) struct RunArgs {
         long,
         env = "BRAINY_OPERATOR_LOG",
         value_name = "FILTER",
-        default_value = "info"
+        default_value = "info",
+        value_parser = filter
     )]
     pub(crate) log: String,
 
@@ -235,6 +237,14 @@ pub(crate) struct LocalArgs {
     /// Form of log lines, the operator's and the instances'
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+}
+
+/// Refuses a filter that the log would not take.
+fn filter(text: &str) -> Result<String, String> {
+    let parsed: Result<EnvFilter, _> = text.parse();
+    parsed
+        .map(|_| text.to_owned())
+        .map_err(|error| error.to_string())
 }
 
 /// Form of log lines.

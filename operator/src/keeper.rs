@@ -2,12 +2,12 @@
 //!
 //! A cluster at rest costs two conditional reads a round: of the table and of the manifest, both answered without a body.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use brainy_coordination::assignment::AssignmentTable;
 use brainy_coordination::config::{ConfigError, ConfigStore, SharedConfig};
-use brainy_coordination::document::{self, DocumentError, Versioned};
+use brainy_coordination::document::{self, Document, DocumentError, Update, Updated, Versioned};
 use brainy_coordination::events::{Event, EventLog};
 use brainy_coordination::keys;
 use brainy_coordination::manifest::ClusterManifest;
@@ -16,6 +16,7 @@ use brainy_coordination::store::retry::Store;
 use brainy_coordination::store::{ETag, StoreError};
 use brainy_coordination::types::{InstanceId, NameError};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::reconcile::changes;
@@ -26,6 +27,21 @@ use crate::reconcile::plan::MemberChange;
 /// Under this name the operator reports events.
 const NAME: &str = "operator";
 
+/// Key of the operator's own notes.
+const NOTES: &str = "_brainy/operator.json";
+
+/// What the operator remembers beyond its own end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Notes {
+    /// Names of the shared settings that come from the spec: what it does not name any more is taken back.
+    settings: BTreeSet<String>,
+}
+
+impl Document for Notes {
+    const FORMAT: u32 = 1;
+    const WHAT: &'static str = "operator's notes";
+}
+
 /// What one round is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
@@ -35,17 +51,8 @@ pub(crate) struct Task {
     pub(crate) members: BTreeMap<InstanceId, MemberChange>,
     /// The table of the last round.
     pub(crate) known: Option<Arc<Versioned<AssignmentTable>>>,
-    /// Configuration to publish.
-    pub(crate) publish: Option<Publication>,
-}
-
-/// Settings that the spec has now, and those that it had before.
-#[derive(Clone, Debug)]
-pub(crate) struct Publication {
-    /// Now.
-    pub(crate) config: SharedConfig,
-    /// What this operator published before.
-    pub(crate) previous: Option<SharedConfig>,
+    /// The settings that the spec names, if they are to be published.
+    pub(crate) publish: Option<SharedConfig>,
 }
 
 /// What one round came to.
@@ -122,7 +129,7 @@ impl Keeper {
             None => self.step(&desired, &members).await?,
         };
         let config = match publish {
-            Some(publication) => Some(self.publish(&publication).await?),
+            Some(config) => Some(self.publish(&config).await?),
             None => None,
         };
         let mut news = Vec::new();
@@ -222,16 +229,38 @@ impl Keeper {
         self.step(desired, members).await
     }
 
-    /// Lays the spec's settings over what is published. Settings that the spec does not name are left to administrators.
+    /// Lays the spec's settings over what is published. Settings that the spec does not name are left to administrators; those that
+    /// it named before are taken back.
     async fn publish(
         &self,
-        publication: &Publication,
+        config: &SharedConfig,
+    ) -> Result<Result<Published, String>, DocumentError> {
+        let names: BTreeSet<String> = match fields(config) {
+            Ok(fields) => fields.keys().cloned().collect(),
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        // Noted before they are published and forgotten after they are taken back: whatever ends us in between, the next one
+        // knows them.
+        let noted = self
+            .note(|before| before.union(&names).cloned().collect())
+            .await?;
+        let published = self.lay_over(config, &noted).await?;
+        if published.is_ok() && noted != names {
+            self.note(|_| names.clone()).await?;
+        }
+        Ok(published)
+    }
+
+    async fn lay_over(
+        &self,
+        config: &SharedConfig,
+        noted: &BTreeSet<String>,
     ) -> Result<Result<Published, String>, DocumentError> {
         loop {
             let current = self.config.load().await?;
             let version = current.as_ref().map_or(0, |c| c.version);
             let in_force = current.map(|c| c.body.config).unwrap_or_default();
-            let wanted = match merged(&in_force, publication) {
+            let wanted = match merged(&in_force, config, noted) {
                 Ok(wanted) => wanted,
                 Err(error) => return Ok(Err(error.to_string())),
             };
@@ -257,6 +286,28 @@ impl Keeper {
         }
     }
 
+    /// Changes the note of settings that are ours, and returns it.
+    async fn note(
+        &self,
+        change: impl Fn(&BTreeSet<String>) -> BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, DocumentError> {
+        let updated: Updated<Notes, BTreeSet<String>> =
+            document::update(&self.store, NOTES, |current: Option<&Versioned<Notes>>| {
+                let before = current.map(|c| c.settings.clone()).unwrap_or_default();
+                let settings = change(&before);
+                Ok::<_, DocumentError>(if settings == before {
+                    Update::Keep(settings)
+                } else {
+                    let notes = Notes {
+                        settings: settings.clone(),
+                    };
+                    Update::Write(notes, settings)
+                })
+            })
+            .await?;
+        Ok(updated.outcome)
+    }
+
     /// Events are hints: one that cannot be written is lost.
     async fn report(&self, events: Vec<Event>) {
         for event in events {
@@ -268,19 +319,16 @@ impl Keeper {
     }
 }
 
-/// `current` without what was published for the spec before, and with what the spec has now.
+/// `current` without the settings in `noted`, and with those of `config`.
 fn merged(
     current: &SharedConfig,
-    publication: &Publication,
+    config: &SharedConfig,
+    noted: &BTreeSet<String>,
 ) -> Result<SharedConfig, serde_json::Error> {
-    let mut fields = fields(current)?;
-    if let Some(previous) = &publication.previous {
-        for name in self::fields(previous)?.keys() {
-            fields.remove(name);
-        }
-    }
-    fields.extend(self::fields(&publication.config)?);
-    serde_json::from_value(Value::Object(fields))
+    let mut merged = fields(current)?;
+    merged.retain(|name, _| !noted.contains(name));
+    merged.extend(fields(config)?);
+    serde_json::from_value(Value::Object(merged))
 }
 
 fn fields(config: &SharedConfig) -> Result<Map<String, Value>, serde_json::Error> {
@@ -417,11 +465,7 @@ mod tests {
             max_search_limit: Some(9),
             ..SharedConfig::default()
         };
-        let publish = |config: &SharedConfig, previous: Option<&SharedConfig>| Publication {
-            config: config.clone(),
-            previous: previous.cloned(),
-        };
-        let done = keeper.publish(&publish(&first, None)).await.unwrap();
+        let done = keeper.publish(&first).await.unwrap();
         assert_eq!(
             done,
             Ok(Published {
@@ -429,7 +473,7 @@ mod tests {
                 changed: true
             })
         );
-        let again = keeper.publish(&publish(&first, None)).await.unwrap();
+        let again = keeper.publish(&first).await.unwrap();
         assert_eq!(
             again,
             Ok(Published {
@@ -442,11 +486,9 @@ mod tests {
             log_level: Some("info".to_owned()),
             ..SharedConfig::default()
         };
-        keeper
-            .publish(&publish(&second, Some(&first)))
-            .await
-            .unwrap()
-            .unwrap();
+        // Another operator does not know what this one published, but finds its notes.
+        let keeper = Keeper::new(keeper.store.clone()).unwrap();
+        keeper.publish(&second).await.unwrap().unwrap();
         let stored = keeper.config.load().await.unwrap().unwrap().body.config;
         assert_eq!(
             stored,
@@ -460,11 +502,7 @@ mod tests {
             max_search_limit: Some(0),
             ..SharedConfig::default()
         };
-        let refused = keeper
-            .publish(&publish(&wrong, None))
-            .await
-            .unwrap()
-            .unwrap_err();
+        let refused = keeper.publish(&wrong).await.unwrap().unwrap_err();
         assert!(refused.contains("max_search_limit"), "{refused}");
     }
 }

@@ -28,7 +28,7 @@ use super::replicas::{Basis, replicas};
 use super::session::Session;
 use super::status::{self, Extra, Trouble};
 use super::validate;
-use crate::keeper::{Publication, Task};
+use crate::keeper::Task;
 use crate::reconcile::conditions::{Facts, Storage};
 use crate::reconcile::desired::Desired;
 use crate::reconcile::plan::{Observation, Plan, plan};
@@ -337,11 +337,8 @@ impl Session {
         let Some(bucket) = self.bucket.as_ref().filter(|_| due && self.job.is_none()) else {
             return;
         };
-        let publish = to_publish.then(|| Publication {
-            config,
-            previous: self.published.clone(),
-        });
-        self.publishing = publish.as_ref().map(|p| p.config.clone());
+        let publish = to_publish.then_some(config);
+        self.publishing = publish.clone();
         let task = Task {
             desired: Desired::clone(&look.desired),
             members: look.plan.members.clone(),

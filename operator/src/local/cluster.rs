@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use brainy_coordination::assignment::{AssignmentTable, MemberState};
-use brainy_coordination::config::SharedConfig;
 use brainy_coordination::document::{DocumentError, Versioned};
 use brainy_coordination::rebalance;
 use brainy_crds::{BrainyCluster, BrainyClusterStatus};
@@ -25,7 +24,7 @@ use super::spec::{desired_locally, read_edit};
 use crate::damage::Damage;
 use crate::error::OperatorError;
 use crate::hint::{Hint, Messenger};
-use crate::keeper::{Keeper, Outcome, Publication, Published, Task};
+use crate::keeper::{Keeper, Outcome, Published, Task};
 use crate::proxy::Proxy;
 use crate::reconcile::changes;
 use crate::reconcile::conditions::Storage;
@@ -74,9 +73,6 @@ pub(crate) struct Parts {
     pub(crate) screen: Screen,
 }
 
-/// File with the settings that were published last: what the spec does not name any more is taken back, also after a restart.
-const PUBLISHED: &str = "published.json";
-
 type Round = JoinHandle<Result<Outcome, DocumentError>>;
 
 /// A cluster that runs.
@@ -92,10 +88,6 @@ pub(crate) struct Cluster {
     storage: Storage,
     round: Option<Round>,
     next_round: Instant,
-    /// What this operator published last, to know what to take back.
-    published: Option<SharedConfig>,
-    /// What the round under way publishes.
-    publishing: Option<SharedConfig>,
     to_publish: bool,
     config_version: Option<u64>,
     status: BrainyClusterStatus,
@@ -150,8 +142,6 @@ impl Cluster {
             storage: Storage::Verified,
             round: None,
             next_round: Instant::now(),
-            published: parts.data.read(PUBLISHED)?,
-            publishing: None,
             to_publish: true,
             config_version: None,
             status: serde_json::from_slice(&before).unwrap_or_default(),
@@ -232,11 +222,7 @@ impl Cluster {
         if self.round.is_some() || !due {
             return;
         }
-        let publish = self.to_publish.then(|| Publication {
-            config: shared_config(&self.spec.spec),
-            previous: self.published.clone(),
-        });
-        self.publishing = publish.as_ref().map(|p| p.config.clone());
+        let publish = self.to_publish.then(|| shared_config(&self.spec.spec));
         let task = Task {
             desired: self.desired.clone(),
             members: plan.members,
@@ -312,10 +298,6 @@ impl Cluster {
                 }
                 self.config_version = Some(version);
                 self.invalid_config = None;
-                self.published = self.publishing.take();
-                if let Err(error) = self.parts.data.write(PUBLISHED, &self.published) {
-                    tracing::warn!("{error}");
-                }
             }
             Err(error) => {
                 tracing::error!("spec.sharedConfig is not published: {error}");

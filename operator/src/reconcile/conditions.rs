@@ -317,7 +317,7 @@ fn degraded(facts: &Facts<'_>) -> Finding {
         .iter()
         .filter(|(_, seen)| seen.failures >= FAILING_AFTER);
     let failing: Vec<String> = failing
-        .map(|(id, seen)| format!("{id} failed {} times: {}", seen.failures, seen.detail))
+        .map(|(id, seen)| format!("{id} fails again and again: {}", seen.detail))
         .collect();
     if !failing.is_empty() {
         return yes(Reason::InstanceFailing, shortened(&failing, ""));
