@@ -6,6 +6,8 @@ use crate::types::{CollectionUid, InstanceId, LogPosition, PartitionId, SegmentI
 
 /// Cluster manifest: collections and their schema.
 pub const MANIFEST: &str = "_brainy/manifest.json";
+/// Whose prefix it is.
+pub const CLAIM: &str = "_brainy/claim.json";
 /// Assignment table.
 pub const ASSIGNMENTS: &str = "_brainy/assignments.json";
 /// Shared configuration.

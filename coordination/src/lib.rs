@@ -4,6 +4,7 @@
 //! servers or vectors.
 
 pub mod assignment;
+pub mod claim;
 pub mod config;
 pub mod document;
 pub mod events;

@@ -24,7 +24,7 @@ pub use crd::{crd, crd_yaml, schema};
 pub use duration::{DURATION_MAX_LENGTH, DURATION_PATTERN, DurationString, InvalidDuration};
 pub use manifest::{ManifestError, parse_manifest};
 pub use names::{
-    ALLOW_UNSAFE_SCALE_DOWN, CLUSTER_LABEL, DATA_FINALIZER, RESTARTED_AT, ROLE_LABEL,
+    ADOPT_DATA, ALLOW_UNSAFE_SCALE_DOWN, CLUSTER_LABEL, DATA_FINALIZER, RESTARTED_AT, ROLE_LABEL,
     SKIP_DATA_DELETION,
 };
 pub use quantity::{ByteQuantity, InvalidQuantity, QUANTITY_MAX_LENGTH, QUANTITY_PATTERN};

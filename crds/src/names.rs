@@ -26,6 +26,8 @@ keys! {
     RESTARTED_AT = "brainy.io/restarted-at",
     /// Annotation on the BrainyCluster: `"true"` gives up deleting its data, so that the resource itself can go.
     SKIP_DATA_DELETION = "brainy.io/skip-data-deletion",
+    /// Annotation on the BrainyCluster: `"true"` takes over a prefix that another cluster has claimed, such as the copy that is restored.
+    ADOPT_DATA = "brainy.io/adopt-data",
     /// Finalizer on the BrainyCluster, set only with `deletionPolicy: Delete`.
     DATA_FINALIZER = "brainy.io/data",
 }

@@ -1,5 +1,6 @@
 //! `brainyd pre-stop`: what an orchestrator runs before it ends a node. It waits while the node gives its partitions away, so
-//! that they move while it still serves (design rule 8). It asks the node itself, again and again, and changes nothing.
+//! that they move while it still serves (design rule 8), and until new connections go elsewhere. It asks the node itself, again and
+//! again, and changes nothing.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use brainy_http_server::tls::{self, TlsError};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::Deserialize;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::cli::PreStop;
 use crate::node::Membership;
@@ -21,6 +22,9 @@ const EVERY: Duration = Duration::from_millis(200);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// A node that nobody drains by then is not going to be drained.
 const DRAINED_WITHIN: Duration = Duration::from_secs(10);
+/// A node serves at least this long after the order to stop. Whoever distributes connections learns of it in its own time, and
+/// sends new ones here until then.
+const UNROUTED_WITHIN: Duration = Duration::from_secs(3);
 /// A node that has not answered for this long is gone, or will not get better by waiting.
 const SILENT_FOR: Duration = Duration::from_secs(5);
 
@@ -179,6 +183,9 @@ pub async fn run(args: &PreStop) -> Result<Finish, TlsError> {
             },
         };
         if let Some(finish) = decide(&seen, began.elapsed(), args.timeout) {
+            if !matches!(finish, Finish::Silent(_)) {
+                sleep_until(began + UNROUTED_WITHIN.min(args.timeout)).await;
+            }
             return Ok(finish);
         }
         sleep(EVERY).await;
@@ -197,7 +204,10 @@ async fn look(client: &HttpClient, call: Call<'_>) -> Result<Seen, String> {
     match answer.status {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Ok(Seen::Refused),
-        other => return Err(format!("status {other}")),
+        other => {
+            let text = String::from_utf8_lossy(&answer.body);
+            return Err(format!("status {other}: {}", text.trim()));
+        }
     }
     let health: Health = serde_json::from_slice(&answer.body)
         .map_err(|e| format!("/health is not what it should be: {e}"))?;

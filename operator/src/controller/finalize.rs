@@ -10,10 +10,13 @@
 
 use std::time::{Duration, Instant};
 
+use brainy_coordination::claim;
+use brainy_coordination::document::DocumentError;
+use brainy_coordination::keys;
 use brainy_coordination::store::StoreError;
 use brainy_coordination::store::retry::Store;
 use brainy_crds::{BrainyCluster, DATA_FINALIZER, DeletionPolicy, SKIP_DATA_DELETION};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
@@ -83,7 +86,7 @@ fn step(
     };
     if let Some(other) = sharing(cluster, all).find(stays) {
         return Step::Blocked(format!(
-            "BrainyCluster {}/{} keeps data under the same prefix, so nothing is deleted. Delete that one first, or {}",
+            "BrainyCluster {}/{} names the same prefix, so nothing is deleted while it is there. Or {}",
             other.namespace().unwrap_or_default(),
             other.name_any(),
             how_to_skip(cluster)
@@ -156,31 +159,50 @@ async fn end_pods(context: &Context, cluster: &BrainyCluster) -> Result<(), Step
 }
 
 /// What one batch came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Swept {
     /// Objects that were deleted.
     pub(super) deleted: usize,
-    /// Whether nothing is left.
+    /// Whether nothing of the cluster's is left.
     pub(super) empty: bool,
+    /// Whose data is there instead.
+    pub(super) holder: Option<String>,
 }
 
-/// Deletes a batch of what lies below the store's prefix.
+/// Deletes a batch of what lies below the store's prefix, if that is the data of `uid`. The claim goes last, so that a sweep that
+/// was interrupted goes on.
 ///
 /// # Errors
-/// What the store said; what was deleted stays deleted.
-pub(super) async fn sweep(store: &Store) -> Result<Swept, StoreError> {
+/// What the store said; what was deleted stays deleted, and one object that cannot be deleted keeps no other.
+pub(super) async fn sweep(store: &Store, uid: &str) -> Result<Swept, DocumentError> {
+    let holder = claim::holder(store).await?;
+    if holder.as_ref().is_none_or(|holder| holder.uid != uid) {
+        return Ok(Swept {
+            deleted: 0,
+            empty: true,
+            holder: holder.map(|holder| holder.name),
+        });
+    }
     let page = store.list("", None, BATCH).await?;
-    let deleted = page.objects.len();
-    stream::iter(page.objects)
-        .map(Ok)
-        .try_for_each_concurrent(
-            AT_ONCE,
-            |object| async move { store.delete(&object.key).await },
-        )
-        .await?;
+    // Some tools make an object of the prefix itself; it is not one that can be named below it.
+    let keys = page.objects.into_iter().map(|object| object.key);
+    let mut keys: Vec<String> = keys
+        .filter(|key| !key.is_empty() && key != keys::CLAIM)
+        .collect();
+    if keys.is_empty() {
+        keys.push(keys::CLAIM.to_owned());
+    }
+    let deleted: Vec<Result<(), StoreError>> = stream::iter(keys)
+        .map(|key| async move { store.delete(&key).await })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let count = deleted.len();
+    deleted.into_iter().collect::<Result<(), _>>()?;
     Ok(Swept {
-        deleted,
-        empty: deleted == 0,
+        deleted: count,
+        empty: false,
+        holder: None,
     })
 }
 
@@ -192,6 +214,8 @@ pub(super) struct Progress {
     pub(super) next: Option<Instant>,
     /// Whether the last batch found nothing.
     pub(super) empty: bool,
+    /// Whose data is there instead.
+    pub(super) holder: Option<String>,
     /// Why the last batch failed.
     pub(super) error: Option<String>,
 }
@@ -217,14 +241,22 @@ impl Session {
                 return now + WAITING;
             }
             Step::EndPods => {
+                // What they may still write is to be looked for again.
+                self.end = Progress::default();
                 if let Err(error) = end_pods(context, cluster).await {
                     self.failed(context, "finalize", cluster, &error, now);
                 }
                 (format!("{pods} pods end"), None)
             }
-            Step::Blocked(why) => (String::new(), Some(why)),
+            Step::Blocked(why) => {
+                self.end = Progress::default();
+                (String::new(), Some(why))
+            }
             Step::Sweep if self.end.empty => {
-                let why = format!("{} objects were deleted", self.end.deleted);
+                let why = match &self.end.holder {
+                    Some(other) => format!("the data is of BrainyCluster {other} and stays"),
+                    None => format!("{} objects were deleted", self.end.deleted),
+                };
                 self.release(context, cluster, &why, now).await;
                 return now + WAITING;
             }
@@ -282,10 +314,13 @@ impl Session {
         let way = Way::of(&config);
         let due = self.job.is_none() && self.end.next.is_none_or(|next| now >= next);
         match self.bucket.as_ref().filter(|bucket| bucket.way == way) {
-            Some(bucket) if due => self.job = Some(Job::sweep(bucket)),
+            Some(bucket) if due => {
+                let uid = cluster.uid().unwrap_or_default();
+                self.job = Some(Job::sweep(bucket, uid));
+            }
             Some(_) => {}
             None if self.job.is_none() && now >= self.next_look => {
-                self.job = Some(Job::contact(context, config));
+                self.job = Some(Job::contact(context, config, None));
             }
             None => {}
         }
@@ -302,6 +337,7 @@ impl Session {
 mod tests {
     use std::sync::Arc;
 
+    use brainy_coordination::claim::Claim;
     use brainy_coordination::store::dir::DirStore;
     use brainy_coordination::store::retry::RetryPolicy;
     use brainy_crds::BrainyClusterSpec;
@@ -377,14 +413,40 @@ mod tests {
             let key = format!("wal/{n:05}");
             store.put(&key, Bytes::from_static(b"x")).await.unwrap();
         }
+        let mine = Claim {
+            uid: "mine".to_owned(),
+            name: "team/search".to_owned(),
+        };
+        claim::claim(&store, &mine, false).await.unwrap().unwrap();
         let mut batches = Vec::new();
         loop {
-            let swept = sweep(&store).await.unwrap();
+            let swept = sweep(&store, "mine").await.unwrap();
             batches.push(swept.deleted);
             if swept.empty {
                 break;
             }
         }
-        assert_eq!(batches, [BATCH, 5, 0]);
+        assert_eq!(batches.iter().sum::<usize>(), BATCH + 5 + 1);
+        assert!(batches.iter().all(|n| *n <= BATCH), "{batches:?}");
+        assert!(store.list("", None, 1).await.unwrap().objects.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_data_of_another_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(DirStore::open(dir.path()).unwrap(), RetryPolicy::default());
+        let body = Bytes::from_static(b"x");
+        store.put("segments/1", body.clone()).await.unwrap();
+        let unclaimed = sweep(&store, "mine").await.unwrap();
+        assert_eq!((unclaimed.deleted, unclaimed.empty), (0, true));
+        let theirs = Claim {
+            uid: "theirs".to_owned(),
+            name: "team/other".to_owned(),
+        };
+        claim::claim(&store, &theirs, false).await.unwrap().unwrap();
+        let swept = sweep(&store, "mine").await.unwrap();
+        assert_eq!((swept.deleted, swept.empty), (0, true));
+        assert_eq!(swept.holder.as_deref(), Some("team/other"));
+        assert_eq!(store.get("segments/1").await.unwrap().unwrap().body, body);
     }
 }

@@ -23,7 +23,7 @@ use super::finalize;
 use super::index::Unreadable;
 use super::observe::observe;
 use super::prepare::{self, Resolved, address, place_of};
-use super::rebalance::{Job, Way};
+use super::rebalance::{Claimant, Job, Way};
 use super::replicas::{Basis, replicas};
 use super::session::Session;
 use super::status::{self, Extra, Trouble};
@@ -72,9 +72,6 @@ impl Session {
         let Some(cluster) = self.followed(newest, &mut trouble) else {
             return self.refuse(context, newest, &trouble, now).await;
         };
-        if due {
-            self.keep_finalizer(context, newest, now).await;
-        }
         let (references, missing) = self.dereference(context, &cluster, now, &mut trouble).await;
         let current = self.status.current(newest);
         let image = image(
@@ -98,6 +95,11 @@ impl Session {
         let reaches = touches && self.contact(context, resolved.as_ref(), now);
         let usable = reaches && self.storage == Storage::Verified;
         let desired = match self.desired(&cluster, resolved.as_ref()) {
+            // A pod would come back as it was, and be replaced again.
+            Ok(desired) if self.refused => Arc::new(Desired {
+                max_unavailable: None,
+                ..Desired::clone(&desired)
+            }),
             Ok(desired) => desired,
             Err(error) => {
                 trouble.push(Trouble::apply_failed(&error));
@@ -120,9 +122,18 @@ impl Session {
             usable,
             trouble,
         };
-        if let Some(resolved) = resolved.filter(|_| touches) {
+        // Who has no data in the bucket has none to delete.
+        if due && self.bucket.is_some() {
+            self.keep_finalizer(context, newest, now).await;
+        }
+        // Pods would write before it is known whose prefix it is.
+        let known = self.bucket.is_some() || self.has_statefulsets(context);
+        let claimed = known && !matches!(self.storage, Storage::InUse(_));
+        if let Some(resolved) = resolved.filter(|_| touches && claimed) {
             self.apply(context, &resolved, &mut look, due).await;
-            if due {
+            let mut trouble = look.trouble.iter();
+            self.refused = trouble.any(|t| t.reason == Reason::ApplyFailed);
+            if due && !self.refused {
                 self.act(context, &cluster, &look).await;
             }
         }
@@ -134,6 +145,11 @@ impl Session {
         }
         self.tell(context, &look, &current).await;
         self.next(now)
+    }
+
+    fn has_statefulsets(&self, context: &Context) -> bool {
+        let owned = context.index.owned(&self.key);
+        owned.into_keys().any(|(kind, _)| kind == "StatefulSet")
     }
 
     /// The spec to follow: the newest, or the last good one if that breaks a rule.
@@ -228,7 +244,8 @@ impl Session {
             return true;
         }
         if self.job.is_none() && now >= self.next_look {
-            self.job = Some(Job::contact(context, config));
+            let claimant = resolved.map(|r| Claimant::of(r.cluster));
+            self.job = Some(Job::contact(context, config, claimant));
         }
         false
     }

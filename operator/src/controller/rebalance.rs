@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brainy_coordination::assignment::{AssignmentTable, MemberState};
+use brainy_coordination::claim::{self, Claim};
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::rebalance::RebalanceStatus;
-use brainy_coordination::store::StoreError;
 use brainy_coordination::store::probe::ProbeOptions;
 use brainy_coordination::store::retry::Store;
 use brainy_coordination::store::s3::{Credentials, S3Config};
 use brainy_coordination::types::NameError;
+use brainy_crds::{ADOPT_DATA, BrainyCluster};
+use kube::ResourceExt;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::context::Context;
@@ -20,7 +22,7 @@ use super::finalize::{Swept, sweep};
 use crate::hint::Hint;
 use crate::keeper::{Keeper, Outcome, Task};
 use crate::reconcile::conditions::Storage;
-use crate::storage::open;
+use crate::storage::{classify_document, open};
 
 /// Pause between two looks at the table while something moves.
 pub(super) const MOVING: Duration = Duration::from_millis(500);
@@ -76,6 +78,37 @@ pub(super) struct Bucket {
     keeper: Arc<Keeper>,
 }
 
+/// Who is to have the prefix.
+pub(super) struct Claimant {
+    claim: Claim,
+    adopt: bool,
+}
+
+impl Claimant {
+    pub(super) fn of(cluster: &BrainyCluster) -> Self {
+        let namespace = cluster.namespace().unwrap_or_default();
+        Self {
+            claim: Claim {
+                uid: cluster.uid().unwrap_or_default(),
+                name: format!("{namespace}/{}", cluster.name_any()),
+            },
+            adopt: cluster.has_annotation(ADOPT_DATA),
+        }
+    }
+
+    async fn claim(&self, store: &Store) -> Result<(), Storage> {
+        let claimed = claim::claim(store, &self.claim, self.adopt).await;
+        match claimed.map_err(|error| classify_document(&error))? {
+            Ok(()) => Ok(()),
+            Err(other) => Err(Storage::InUse(format!(
+                "the data under this prefix is of BrainyCluster {}. Choose another prefix, or take it over, as when it is a copy \
+                 that is restored, with the annotation {ADOPT_DATA}=true",
+                other.name
+            ))),
+        }
+    }
+}
+
 /// What runs beside the reconcile.
 pub(super) enum Job {
     /// The bucket is being probed.
@@ -83,21 +116,21 @@ pub(super) enum Job {
     /// A round is under way.
     Round(JoinHandle<Result<Outcome, DocumentError>>),
     /// Data is being deleted.
-    Sweep(JoinHandle<Result<Swept, StoreError>>),
+    Sweep(JoinHandle<Result<Swept, DocumentError>>),
 }
 
 /// What it came to.
 pub(super) enum Done {
     Contact(Result<Bucket, Storage>),
     Round(Result<Outcome, DocumentError>),
-    Sweep(Result<Swept, StoreError>),
+    Sweep(Result<Swept, DocumentError>),
     /// It ended badly, which was logged.
     Failed,
 }
 
 impl Job {
-    /// Probes the bucket, in its turn.
-    pub(super) fn contact(context: &Context, config: S3Config) -> Self {
+    /// Probes the bucket, in its turn, and claims the prefix if it is for somebody.
+    pub(super) fn contact(context: &Context, config: S3Config, claimant: Option<Claimant>) -> Self {
         let turns = Arc::clone(&context.probes);
         Self::Contact(tokio::spawn(async move {
             // The semaphore is never closed.
@@ -109,6 +142,9 @@ impl Job {
             };
             let opened = open(config, options).await;
             let store = opened.map_err(|error| error.storage())?;
+            if let Some(claimant) = claimant {
+                claimant.claim(&store).await?;
+            }
             let keeper = Keeper::new(store.clone());
             let keeper = keeper.map_err(|error: NameError| Storage::Refused(error.to_string()))?;
             Ok(Bucket {
@@ -125,10 +161,10 @@ impl Job {
         Self::Round(tokio::spawn(async move { keeper.round(task).await }))
     }
 
-    /// Begins to delete data.
-    pub(super) fn sweep(bucket: &Bucket) -> Self {
+    /// Begins to delete the data of `uid`.
+    pub(super) fn sweep(bucket: &Bucket, uid: String) -> Self {
         let store = bucket.store.clone();
-        Self::Sweep(tokio::spawn(async move { sweep(&store).await }))
+        Self::Sweep(tokio::spawn(async move { sweep(&store, &uid).await }))
     }
 
     /// Waits for its end.

@@ -54,7 +54,7 @@ pub(super) struct Session {
     messenger: Option<(Option<Vec<u8>>, Messenger)>,
     pub(super) damage: Damage,
     pub(super) table: Option<Arc<Versioned<AssignmentTable>>>,
-    /// Settings that were published last, to know what to take back.
+    /// Settings that were published last, so that only others are published again.
     pub(super) published: Option<SharedConfig>,
     /// Settings that the round under way publishes.
     pub(super) publishing: Option<SharedConfig>,
@@ -66,6 +66,8 @@ pub(super) struct Session {
     /// Pods that were deleted, by uid, until they are gone.
     pub(super) deleted: BTreeSet<String>,
     pub(super) retry: Retry,
+    /// Whether the API server refuses an object of the spec: pods are not replaced by what cannot be there.
+    pub(super) refused: bool,
     /// What failed last, until it is tried again.
     pub(super) failing: Option<Trouble>,
     pub(super) end: Progress,
@@ -98,6 +100,7 @@ impl Session {
             status: status::Memory::default(),
             deleted: BTreeSet::new(),
             retry: Retry::default(),
+            refused: false,
             failing: None,
             end: Progress::default(),
             told_unreadable: None,
@@ -142,9 +145,14 @@ impl Session {
             }
             Done::Round(Ok(outcome)) => self.end_round(context, outcome, now),
             Done::Round(Err(error)) => self.round_failed(context, &error, now),
-            Done::Sweep(Ok(Swept { deleted, empty })) => {
+            Done::Sweep(Ok(Swept {
+                deleted,
+                empty,
+                holder,
+            })) => {
                 self.end.deleted += deleted;
                 self.end.empty = empty;
+                self.end.holder = holder;
                 self.end.error = None;
                 self.end.next = Some(now);
             }

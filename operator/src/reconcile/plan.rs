@@ -10,7 +10,7 @@
 //! | wants it | told other settings | any | restarted, drained first ([`restart`](super::restart)); then row 1 |
 //! | does not | runs | not draining | draining: its partitions are handed over |
 //! | does not | runs | draining, holds nothing | stop it |
-//! | does not | none | holds something | gone |
+//! | does not | none, or silent for `unreadyGracePeriod` | holds something | gone |
 //! | does not | none | holds nothing | remove it |
 //! | stopped | runs | any | stop it; it flushes and releases, and keeps its place in the table |
 //!
@@ -290,7 +290,7 @@ fn unwanted_process(
     let leaves = table
         .members
         .get(id)
-        .is_none_or(|m| m.state == MemberState::Draining);
+        .is_none_or(|m| matches!(m.state, MemberState::Draining | MemberState::Gone));
     if leaves && member_is_empty(table, id) {
         return stop(StopReason::Drained);
     }
@@ -353,11 +353,15 @@ fn unwanted_member(
     if desired.stopped {
         return (away && member.state != MemberState::Gone).then_some(MemberChange::Unready);
     }
-    Some(match (away, member_is_empty(table, id)) {
-        (true, true) => MemberChange::Remove,
-        (true, false) => MemberChange::Gone,
-        (false, _) => MemberChange::Draining,
-    })
+    // One that does not answer hands nothing over: draining it would leave its partitions with nobody.
+    let lost = !seen.live && seen.down_for.unwrap_or_default() >= desired.unready_grace;
+    match (away, member_is_empty(table, id)) {
+        (true, true) => Some(MemberChange::Remove),
+        (true, false) => Some(MemberChange::Gone),
+        (false, _) if lost => Some(MemberChange::Gone),
+        (false, _) if !seen.live && member.state == MemberState::Gone => None,
+        (false, _) => Some(MemberChange::Draining),
+    }
 }
 
 /// Whether a process runs with other settings than the spec has now.

@@ -377,6 +377,27 @@ fn an_instance_that_the_spec_does_not_want() {
             kill(KillReason::DoesNotAnswer),
             None,
         ),
+        case(
+            "silent for the grace period, nothing can be handed over",
+            silent(60),
+            member(Draining),
+            kill(KillReason::DoesNotAnswer),
+            Some(MemberChange::Gone),
+        ),
+        case(
+            "gone stays gone while it is silent",
+            silent(1),
+            member(Gone),
+            None,
+            None,
+        ),
+        case(
+            "silent, and others have taken over",
+            silent(61),
+            empty_member(Gone),
+            stop(StopReason::Drained),
+            None,
+        ),
     ]);
 }
 

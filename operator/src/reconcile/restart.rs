@@ -2,8 +2,8 @@
 //!
 //! One that holds partitions hands them over first, so that nobody waits for its restart; it gets its share back
 //! afterwards. With nobody to hand over to, it is restarted in place: its partitions wait for it, and the log keeps what was
-//! acknowledged. At most `maxUnavailable` of a role are on this way at the same time, the highest ordinal first, and none
-//! begins while partitions move.
+//! acknowledged. At most `maxUnavailable` of a role are on this way at the same time, the highest ordinal first, and of one role
+//! only, because roles stand in for each other; none begins while partitions move.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use brainy_coordination::types::InstanceId;
 use brainy_crds::Role;
 
 use super::desired::{Desired, InstanceSpec};
-use super::plan::{Observation, is_outdated};
+use super::plan::{Observation, START_TIMEOUT, is_outdated};
 
 /// The next step of one restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +32,13 @@ pub(crate) fn restarts(
     table: Option<&AssignmentTable>,
 ) -> BTreeMap<InstanceId, Restart> {
     let mut steps = BTreeMap::new();
+    // The role that restarts are under way in, or begin in now.
+    let mut turn = None;
     let Some(max_unavailable) = desired.max_unavailable.filter(|_| !desired.paused) else {
         return steps;
     };
     let settled = table.is_some_and(|table| status(table).moving == 0);
+    let mut roles: Vec<(Role, Vec<Candidate<'_>>)> = Vec::new();
     for role in Role::ALL {
         let mut of_role: Vec<Candidate<'_>> = desired
             .instances
@@ -44,15 +47,22 @@ pub(crate) fn restarts(
             .map(|(id, spec)| Candidate::new(id, spec, observed, table))
             .collect();
         of_role.sort_by_key(|c| Reverse(c.ordinal));
+        if of_role.iter().any(Candidate::is_coming_back) {
+            turn = turn.or(Some(role));
+        }
+        roles.push((role, of_role));
+    }
+    for (role, of_role) in roles {
         let away = of_role.iter().filter(|c| c.is_away()).count();
         let mut budget = max_unavailable.saturating_sub(away);
         for candidate in of_role.iter().filter(|c| c.outdated) {
             // One that does not serve, or is on its way already, is counted above.
             if !candidate.is_away() {
-                if budget == 0 || !settled {
+                if budget == 0 || !settled || turn.is_some_and(|turn| turn != role) {
                     continue;
                 }
                 budget -= 1;
+                turn = Some(role);
             }
             if let Some(step) = candidate.step(desired, observed, table) {
                 steps.insert(candidate.id.clone(), step);
@@ -91,6 +101,12 @@ impl<'a> Candidate<'a> {
 
     fn is_away(&self) -> bool {
         self.draining || !self.seen.is_some_and(Observation::serves)
+    }
+
+    /// Whether it is on its way through a restart, or has been away for so short a time that it may be.
+    fn is_coming_back(&self) -> bool {
+        let away = self.seen.and_then(|seen| seen.down_for);
+        self.is_away() && (self.draining || away.is_none_or(|away| away < START_TIMEOUT))
     }
 
     fn step(
@@ -246,11 +262,33 @@ mod tests {
         let table = members(&names, &["writer-0"]);
         assert_eq!(
             steps(&edited(&names), &all_serving(&names), Some(&table)),
-            [
-                step("reader-0", Restart::Stop),
-                step("writer-0", Restart::Stop)
-            ]
+            [step("writer-0", Restart::Stop)]
         );
+    }
+
+    #[test]
+    fn roles_that_stand_in_for_each_other_go_one_after_the_other() {
+        let names = ["hybrid-0", "reader-0", "writer-0"];
+        let mut table = members(&names, &["writer-0"]);
+        let mut observed = all_serving(&names);
+        let now = |observed: &_, table: &_| steps(&edited(&names), observed, Some(table));
+        assert_eq!(now(&observed, &table), [step("writer-0", Restart::Drain)]);
+        table.members.get_mut(&id("writer-0")).unwrap().state = Draining;
+        assert_eq!(now(&observed, &table), [step("writer-0", Restart::Drain)]);
+
+        // It is away, then back; then it is the next one's turn.
+        table.members.get_mut(&id("writer-0")).unwrap().state = Active;
+        let mut away = with_new_settings();
+        (away.live, away.ready, away.down_for) = (false, false, Some(Duration::from_secs(3)));
+        observed.insert(id("writer-0"), away.clone());
+        assert_eq!(now(&observed, &table), []);
+        observed.insert(id("writer-0"), with_new_settings());
+        assert_eq!(now(&observed, &table), [step("reader-0", Restart::Drain)]);
+
+        // One that does not come back holds up its own role only.
+        away.down_for = Some(START_TIMEOUT);
+        observed.insert(id("writer-0"), away);
+        assert_eq!(now(&observed, &table), [step("reader-0", Restart::Drain)]);
     }
 
     #[test]

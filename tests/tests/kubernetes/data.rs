@@ -1,6 +1,6 @@
 //! Data in the bucket: what goes with its cluster, what stays, and what a copy of it is good for.
 
-use brainy_crds::{DATA_FINALIZER, SKIP_DATA_DELETION};
+use brainy_crds::{ADOPT_DATA, DATA_FINALIZER, SKIP_DATA_DELETION};
 use brainy_tests::client::Read;
 use brainy_tests::kubernetes::SETTLED_WITHIN;
 use brainy_tests::manifest::Manifest;
@@ -104,6 +104,13 @@ async fn a_copied_prefix_is_restored_into_a_new_cluster() {
         .with("metadata.name", "other")
         .with("spec.storage.prefix", "restored");
     let other = world.deploy(other).await.unwrap();
+    let refused = other.wait_condition("StorageReady", "False", Some("PrefixInUse"));
+    let message = shown(&world, refused.await).await;
+    assert!(
+        message.contains(cluster.name()) && message.contains(ADOPT_DATA),
+        "{message}"
+    );
+    other.annotate(ADOPT_DATA, Some("true")).await.unwrap();
     shown(&world, other.wait_settled().await).await;
     let verdict = history.verify(&other.client(), "things").await.unwrap();
     assert!(verdict.is_clean(), "{verdict:?}");
