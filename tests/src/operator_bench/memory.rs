@@ -4,6 +4,7 @@
 //! other objects made by the operator, their pods by Kubernetes and "run" by a [hollow](super::hollow) node, and in the
 //! bucket a prefix each with a collection of twelve partitions, assigned by the operator.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use brainy_coordination::store::s3::Connector;
@@ -27,8 +28,12 @@ const SECRET: &str = "bench-bucket-keys";
 const IMAGE: (&str, &str) = ("brainy.test/brainyd", "test");
 /// All clusters are settled within this time.
 const SETTLED_WITHIN: Duration = Duration::from_secs(1800);
+/// Clusters that are made at the same time.
+const WAVE: usize = 25;
 /// Requests that this program has under way at once.
 const AT_ONCE: usize = 16;
+/// An operator that has asked the API server for nothing for so long is at rest.
+const QUIET: Duration = Duration::from_secs(10);
 /// Looks at the operator at rest, a second apart.
 const LOOKS: usize = 30;
 /// Between two looks at all clusters.
@@ -39,8 +44,10 @@ const AIM_ONE: f64 = 30.0;
 const AIM_MANY: f64 = 100.0;
 
 /// Measures with none, one and `many` clusters.
+///
+/// # Errors
+/// Something cannot be started, or the operator ends.
 pub(super) async fn measure(report: &mut Report, many: usize) -> Result<(), HarnessError> {
-    super::say("memory: the operator alone");
     let world = World::here(Place::Own).await?;
     let _node = HollowNode::start(world.client().clone()).await?;
     let secret = json!({
@@ -48,7 +55,7 @@ pub(super) async fn measure(report: &mut Report, many: usize) -> Result<(), Harn
         "stringData": {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY},
     });
     apply(world.client(), world.namespace(), secret).await?;
-    at_rest(report, &world, "no cluster", None).await?;
+    alive(&world, at_rest(report, &world, "no cluster", None)).await?;
     let connector = Connector::new();
     let mut there = 0;
     for (clusters, aim) in [(1, AIM_ONE), (many, AIM_MANY)] {
@@ -58,28 +65,85 @@ pub(super) async fn measure(report: &mut Report, many: usize) -> Result<(), Harn
         };
         super::say(&format!("memory: {what}"));
         let since = Instant::now();
-        // Figures of the rows below hold for this many, each with its objects, pods and partitions.
-        stream::iter(there..clusters)
-            .map(|n| deploy(&world, n, &connector))
-            .buffer_unordered(AT_ONCE)
-            .try_collect::<Vec<()>>()
-            .await?;
-        let applied = since.elapsed();
-        stream::iter(there..clusters)
-            .map(|n| serve(&world, n, &connector))
-            .buffer_unordered(AT_ONCE)
-            .try_collect::<Vec<()>>()
-            .await?;
-        settled(&world, clusters).await?;
+        while there < clusters {
+            let next = (there + WAVE).min(clusters);
+            alive(&world, wave(&world, there..next, &connector)).await?;
+            there = next;
+            super::say(&format!("  {there} of {clusters} are settled"));
+        }
         let took = since.elapsed().as_secs_f64();
-        let detail = format!("applying them took {:.1} s", applied.as_secs_f64());
+        let detail = format!("made {WAVE} at a time");
         report.add(
-            Row::new("memory", format!("until {what} are settled"), "s", &[took]).detail(detail),
+            Row::new("many", format!("until {what} are settled"), "s", &[took]).detail(detail),
         );
-        at_rest(report, &world, &what, Some(aim)).await?;
-        there = clusters;
+        alive(&world, at_rest(report, &world, &what, Some(aim))).await?;
     }
-    Ok(())
+    super::say("memory: another operator takes over");
+    let mark = world.control_plane()?.audit_mark();
+    let since = Instant::now();
+    world.kill_operator().await?;
+    alive(&world, quiet(&world)).await?;
+    let took = since.elapsed().saturating_sub(QUIET).as_secs_f64();
+    let what = format!("another operator takes over {many} clusters");
+    report.add(Row::new(
+        "many",
+        format!("{what}, until it rests"),
+        "s",
+        &[took],
+    ));
+    let user = service_account_user(world.namespace(), RELEASE);
+    let requests = world.control_plane()?.requests_by(&user, mark)?;
+    let requests = requests.iter().filter(|r| counts(r)).count() as f64;
+    report.add(Row::new(
+        "many",
+        format!("{what}, API requests"),
+        "",
+        &[requests],
+    ));
+    let what = format!("{many} clusters, after that");
+    alive(&world, at_rest(report, &world, &what, Some(AIM_MANY))).await
+}
+
+/// Makes some clusters and waits until they are settled.
+async fn wave(
+    world: &World,
+    which: Range<usize>,
+    connector: &Connector,
+) -> Result<(), HarnessError> {
+    let until = which.end;
+    stream::iter(which.clone())
+        .map(|n| deploy(world, n, connector))
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<Vec<()>>()
+        .await?;
+    stream::iter(which)
+        .map(|n| serve(world, n, connector))
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<Vec<()>>()
+        .await?;
+    settled(world, until).await
+}
+
+/// Does `work`, or says at once that the operator has ended.
+async fn alive<T>(
+    world: &World,
+    work: impl Future<Output = Result<T, HarnessError>>,
+) -> Result<T, HarnessError> {
+    let pid = world.operator_pid().await?;
+    let ended = async {
+        // A process that was not waited for has a number still, but no memory.
+        while Usage::of(pid).is_ok_and(|usage| usage.resident > 0.0) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        () = ended => Err(HarnessError::Ended {
+            what: "the operator".to_owned(),
+            status: "an error".to_owned(),
+            log: world.logs().await,
+        }),
+    }
 }
 
 fn name(n: usize) -> String {
@@ -97,15 +161,7 @@ async fn deploy(world: &World, n: usize, connector: &Connector) -> Result<(), Ha
 }
 
 async fn serve(world: &World, n: usize, connector: &Connector) -> Result<(), HarnessError> {
-    let served = nodes::serve(&world.bucket()?.endpoint(), &prefix(world, n), connector).await;
-    match served {
-        Err(HarnessError::Late { what, within, seen }) => Err(HarnessError::Late {
-            what,
-            within,
-            seen: format!("{seen}\n{}", world.logs().await),
-        }),
-        other => other,
-    }
+    nodes::serve(&world.bucket()?.endpoint(), &prefix(world, n), connector).await
 }
 
 fn manifest(n: usize, endpoint: &str) -> Value {
@@ -146,7 +202,6 @@ async fn settled(world: &World, clusters: usize) -> Result<(), HarnessError> {
         if done >= clusters {
             return Ok(());
         }
-        super::say(&format!("  {done} of {clusters} are settled"));
         if Instant::now() >= deadline {
             return Err(HarnessError::Late {
                 what: format!("{clusters} clusters are settled"),
@@ -219,7 +274,6 @@ async fn at_rest(
 
 /// Waits until the operator has asked the API server for nothing for a while: what follows from settling has arrived.
 async fn quiet(world: &World) -> Result<(), HarnessError> {
-    const LONG: Duration = Duration::from_secs(10);
     let user = service_account_user(world.namespace(), RELEASE);
     let plane = world.control_plane()?;
     let mut since = (Instant::now(), plane.audit_mark());
@@ -231,7 +285,7 @@ async fn quiet(world: &World) -> Result<(), HarnessError> {
         if asked > 0 {
             since = (Instant::now(), plane.audit_mark());
         }
-        holds(asked == 0 && since.0.elapsed() >= LONG, || {
+        holds(asked == 0 && since.0.elapsed() >= QUIET, || {
             format!("{asked} requests")
         })
     })
