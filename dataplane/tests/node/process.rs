@@ -147,6 +147,17 @@ fn pre_stop_ends_well_whatever_it_meets_and_says_why() {
     assert!(said.contains("standalone"), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
 
+    let plain = url.replace("https", "http");
+    let (code, said) = ended(&mut brainyd(&[
+        "pre-stop",
+        "--url",
+        &plain,
+        "--timeout",
+        "0s",
+    ]));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("HTTPS only"), "{said}");
+
     node.terminate();
     let (code, log) = node.end();
     assert_eq!(code, Some(0), "{log}");

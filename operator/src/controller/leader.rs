@@ -3,11 +3,16 @@
 //! A leader that cannot renew its Lease ends before anybody else may take it. Two at once would do no harm all the same: the table
 //! in S3 changes under conditions only, and pods are deleted only as they were last seen.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Method, Request};
+use kube::client::Body;
 use kube::{Client, Config};
-use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
-use tokio::time::{Instant, sleep, timeout_at};
+use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tower::BoxError;
 
 use crate::error::OperatorError;
 
@@ -16,7 +21,7 @@ const DURATION: Duration = Duration::from_secs(20);
 /// It is renewed when this much of it is left.
 const RENEW_BEFORE: Duration = Duration::from_secs(15);
 /// A request about the Lease that takes longer has failed.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// A leader ends when this much of its Lease is left: clocks differ, and what is under way has to end.
 const MARGIN: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(500);
@@ -26,6 +31,8 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(3);
 /// Our part in the election.
 pub(super) struct Election {
     manager: LeaseManager,
+    /// When the last renewal that succeeded was sent: from then on the Lease lasts, at least.
+    renewed: Arc<Mutex<Instant>>,
 }
 
 impl Election {
@@ -34,20 +41,18 @@ impl Election {
     /// # Errors
     /// What the API server said.
     pub(super) async fn new(
-        mut config: Config,
+        config: Config,
         namespace: &str,
         name: &str,
         identity: &str,
     ) -> Result<Self, OperatorError> {
-        // A request that hangs must not outlive the Lease.
-        config.connect_timeout = Some(REQUEST_TIMEOUT);
-        config.read_timeout = Some(REQUEST_TIMEOUT);
         let refused = |error: String| OperatorError::Lease {
             lease: format!("{namespace}/{name}"),
             message: error,
         };
         let client = Client::try_from(config).map_err(|error| refused(error.to_string()))?;
-        let manager = LeaseManagerBuilder::new(client, name)
+        let renewed = Arc::new(Mutex::new(Instant::now()));
+        let manager = LeaseManagerBuilder::new(noting(client, Arc::clone(&renewed)), name)
             .with_namespace(namespace)
             .with_identity(identity)
             .with_duration(DURATION.as_secs())
@@ -55,65 +60,122 @@ impl Election {
             .build()
             .await
             .map_err(|error| refused(error.to_string()))?;
-        Ok(Self { manager })
+        Ok(Self { manager, renewed })
     }
 
     /// Waits until the Lease is ours.
     pub(super) async fn won(&self) {
+        self.turned(true).await;
+    }
+
+    /// Waits until the Lease is not ours any more, or soon will not be; tells why.
+    pub(super) async fn lost(&self) -> String {
+        tokio::select! {
+            () = self.turned(false) => "another process holds it".to_owned(),
+            () = self.expired() => "it could not be renewed in time".to_owned(),
+        }
+    }
+
+    async fn turned(&self, ours: bool) {
         loop {
             match self.manager.changed().await {
-                Ok(true) => return,
-                Ok(false) => {}
+                Ok(now) if now == ours => return,
+                Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "the Lease cannot be asked for");
+                    tracing::warn!(%error, "the Lease cannot be asked for or renewed");
                     sleep(PAUSE).await;
                 }
             }
         }
     }
 
-    /// Waits until the Lease is not ours any more, or soon will not be; tells why.
-    pub(super) async fn lost(&self) -> String {
+    /// Waits until the last renewal was too long ago.
+    async fn expired(&self) {
         loop {
-            match self.manager.changed().await {
-                Ok(true) => {}
-                Ok(false) => return "another process holds it".to_owned(),
-                // The renewal began when this much was left.
-                Err(error) => {
-                    let left = RENEW_BEFORE - REQUEST_TIMEOUT - MARGIN;
-                    tracing::warn!(%error, "the Lease cannot be renewed");
-                    if let Err(error) = self.renewed(Instant::now() + left, error).await {
-                        return error;
-                    }
-                }
+            let end = *self.renewed.lock() + DURATION - MARGIN;
+            if Instant::now() >= end {
+                return;
             }
-        }
-    }
-
-    /// Tries to renew until it is too late for another attempt to end before `deadline`.
-    async fn renewed(&self, deadline: Instant, mut error: LeaseManagerError) -> Result<(), String> {
-        loop {
-            sleep(PAUSE).await;
-            let attempt = Instant::now() + REQUEST_TIMEOUT;
-            if attempt > deadline {
-                return Err(format!("it could not be renewed in time: {error}"));
-            }
-            match timeout_at(attempt, self.manager.changed()).await {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => return Err("another process holds it".to_owned()),
-                Ok(Err(again)) => error = again,
-                // No request takes that long: it succeeded, and the next renewal is waited for.
-                Err(_) => return Ok(()),
-            }
+            sleep_until(end).await;
         }
     }
 
     /// Gives the Lease back, so that another need not wait for its end.
     pub(super) async fn release(&self) {
-        match tokio::time::timeout(RELEASE_WITHIN, self.manager.release()).await {
+        match timeout(RELEASE_WITHIN, self.manager.release()).await {
             Ok(Ok(())) => tracing::info!("the Lease is given back"),
             Ok(Err(error)) => tracing::warn!(%error, "the Lease cannot be given back"),
             Err(_) => tracing::warn!("the Lease could not be given back in time"),
         }
+    }
+}
+
+/// A client whose requests end in time, and that notes when the last change that succeeded was sent. While the Lease is ours, its
+/// changes are renewals.
+fn noting(client: Client, renewed: Arc<Mutex<Instant>>) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (client, renewed) = (client.clone(), Arc::clone(&renewed));
+        async move {
+            let sent = Instant::now();
+            let changes = request.method() == Method::PATCH;
+            let answer = timeout(REQUEST_TIMEOUT, client.send(request)).await??;
+            if changes && answer.status().is_success() {
+                *renewed.lock() = sent;
+            }
+            Ok::<_, BoxError>(answer)
+        }
+    });
+    Client::new(service, namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Response, StatusCode};
+
+    use super::*;
+
+    /// A client of a server that answers everything with `status`.
+    fn answering(status: StatusCode) -> Client {
+        let service = tower::service_fn(move |_: Request<Body>| async move {
+            let mut answer = Response::new(Body::empty());
+            *answer.status_mut() = status;
+            Ok::<_, BoxError>(answer)
+        });
+        Client::new(service, "default")
+    }
+
+    async fn noted(method: Method, status: StatusCode) -> bool {
+        let before = Instant::now() - Duration::from_secs(60);
+        let renewed = Arc::new(Mutex::new(before));
+        let client = noting(answering(status), Arc::clone(&renewed));
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = method;
+        client.send(request).await.unwrap();
+        let noted = *renewed.lock() != before;
+        noted
+    }
+
+    #[tokio::test]
+    async fn only_a_change_that_succeeded_renews() {
+        assert!(noted(Method::PATCH, StatusCode::OK).await);
+        assert!(!noted(Method::PATCH, StatusCode::CONFLICT).await);
+        assert!(!noted(Method::PATCH, StatusCode::INTERNAL_SERVER_ERROR).await);
+        assert!(!noted(Method::GET, StatusCode::OK).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_silent_renews_nothing_and_ends_the_wait() {
+        let silent = tower::service_fn(|_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, BoxError>>()
+        });
+        let renewed = Arc::new(Mutex::new(Instant::now()));
+        let client = noting(Client::new(silent, "default"), Arc::clone(&renewed));
+        let (before, started) = (*renewed.lock(), Instant::now());
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = Method::PATCH;
+        client.send(request).await.unwrap_err();
+        assert_eq!(started.elapsed(), REQUEST_TIMEOUT);
+        assert_eq!(*renewed.lock(), before);
     }
 }

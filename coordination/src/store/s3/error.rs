@@ -9,6 +9,13 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::store::StoreError;
 
+/// What the SDK and its client say when a request has not left this machine: no credentials to sign it with, no connection (name,
+/// TCP or TLS).
+const UNSENT: [&str; 2] = [
+    "an error occurred while loading credentials",
+    "client error (Connect)",
+];
+
 /// A service's error as this module needs it.
 pub(super) trait Service: ProvideErrorMetadata + Error + Send + Sync + 'static {}
 impl<E: ProvideErrorMetadata + Error + Send + Sync + 'static> Service for E {}
@@ -97,6 +104,9 @@ impl Request<'_> {
             ),
             // Nothing was sent: often credentials that could not be fetched just now.
             SdkError::ConstructionFailure(_) => self.busy(&text),
+            SdkError::DispatchFailure(_) if UNSENT.iter().any(|said| text.contains(said)) => {
+                self.busy(&text)
+            }
             SdkError::DispatchFailure(_) if was_never_sent(error) => self.busy(&text),
             _ => self.unsettled(&text),
         }
