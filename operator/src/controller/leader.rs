@@ -153,8 +153,8 @@ mod tests {
         let mut request = Request::new(Body::empty());
         *request.method_mut() = method;
         client.send(request).await.unwrap();
-        let noted = *renewed.lock() != before;
-        noted
+        let now = *renewed.lock();
+        now != before
     }
 
     #[tokio::test]
