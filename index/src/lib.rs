@@ -1,0 +1,16 @@
+//! Search structures of one immutable segment. No files, no network, no clocks: bytes in, bytes out.
+//!
+//! Everything here is built once from all of a segment's data and never changed; what is deleted later is told to each
+//! search as a predicate over rows. Layouts are the same in memory, on disk and in a bucket.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`measure`], [`near`] | how vectors are compared, what a search finds |
+
+pub mod measure;
+pub mod near;
+
+#[cfg(target_endian = "big")]
+compile_error!(
+    "stored vectors are little-endian and used as they are: big-endian machines are not supported"
+);
