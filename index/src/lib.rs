@@ -6,9 +6,15 @@
 //! | module | what |
 //! |---|---|
 //! | [`measure`], [`near`] | how vectors are compared, what a search finds |
+//! | [`sparse`] | sparse vectors and their inverted index |
+//! | [`text`] | text as sparse vectors: tokens, BM25 |
+//! | [`fusion`] | several ranked lists as one |
 
+pub mod fusion;
 pub mod measure;
 pub mod near;
+pub mod sparse;
+pub mod text;
 
 #[cfg(target_endian = "big")]
 compile_error!(
