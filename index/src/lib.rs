@@ -6,11 +6,13 @@
 //! | module | what |
 //! |---|---|
 //! | [`measure`], [`near`] | how vectors are compared, what a search finds |
+//! | [`kernels`] | vector instructions, chosen at run time |
 //! | [`sparse`] | sparse vectors and their inverted index |
 //! | [`text`] | text as sparse vectors: tokens, BM25 |
 //! | [`fusion`] | several ranked lists as one |
 
 pub mod fusion;
+pub mod kernels;
 pub mod measure;
 pub mod near;
 pub mod sparse;
