@@ -103,7 +103,7 @@ impl SparseVector {
     }
 
     /// The dot product, or nothing if the vectors share no index. The same number, to the last bit, as
-    /// `SparseIndex::search` gives.
+    /// [`SparseIndex::search`](super::SparseIndex::search) gives.
     #[must_use]
     pub fn dot(&self, other: &Self) -> Option<f32> {
         let (mut a, mut b) = (0, 0);
