@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`measure`], [`near`] | how vectors are compared, what a search finds |
 //! | [`kernels`] | vector instructions, chosen at run time |
+//! | [`quantize`] | small codes in place of vectors, approximate distances |
 //! | [`sparse`] | sparse vectors and their inverted index |
 //! | [`text`] | text as sparse vectors: tokens, BM25 |
 //! | [`fusion`] | several ranked lists as one |
@@ -15,6 +16,7 @@ pub mod fusion;
 pub mod kernels;
 pub mod measure;
 pub mod near;
+pub mod quantize;
 pub mod sparse;
 pub mod text;
 
