@@ -88,6 +88,15 @@ impl<K: Ord> TopK<K> {
         self.heap.len() >= self.k
     }
 
+    /// The distance of the farthest, if it holds `k`: nothing farther can enter.
+    #[must_use]
+    pub fn farthest(&self) -> Option<f32> {
+        self.heap
+            .peek()
+            .filter(|_| self.is_full())
+            .map(|near| near.distance)
+    }
+
     /// Nearest first.
     #[must_use]
     pub fn into_sorted(self) -> Vec<Near<K>> {

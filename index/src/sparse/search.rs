@@ -79,8 +79,11 @@ struct Search<'a> {
     bounded: bool,
     accept: Option<&'a dyn Fn(u32) -> bool>,
     top: TopK,
-    /// What sums in another order may be short of.
+    /// Sums in another order may be too low by this factor.
     rounding: f64,
+    /// Sums that are not above this cannot enter the result, in whatever order they were added. Rows come in ascending
+    /// order, so one that is only as good as the last of the result does not.
+    needed: f64,
     parts: Vec<Part>,
     /// `reach[n]`: what the first `n` parts can add together.
     reach: Vec<f64>,
@@ -96,7 +99,12 @@ impl<'a> Search<'a> {
         accept: Option<&'a dyn Fn(u32) -> bool>,
     ) -> Self {
         Self {
-            rounding: 1.0 + (terms.len() + 1) as f64 * f64::EPSILON,
+            rounding: if bounded {
+                1.0 + (terms.len() + 2) as f64 * f64::EPSILON
+            } else {
+                1.0
+            },
+            needed: f64::NEG_INFINITY,
             terms,
             bounded,
             accept,
@@ -177,7 +185,7 @@ impl<'a> Search<'a> {
         for part in &self.parts {
             sum += part.bound;
             self.reach.push(sum);
-            if optional + 2 == self.reach.len() && !self.improves(sum) {
+            if optional + 2 == self.reach.len() && sum <= self.needed {
                 optional += 1;
             }
         }
@@ -218,7 +226,9 @@ impl<'a> Search<'a> {
                 let slot = word * 64 + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
                 let sum = std::mem::take(&mut self.sums[slot]);
-                self.consider(first.wrapping_add(slot as u32), sum, optional);
+                if sum + self.reach[optional] > self.needed {
+                    self.consider(first.wrapping_add(slot as u32), sum, optional);
+                }
             }
         }
     }
@@ -226,7 +236,7 @@ impl<'a> Search<'a> {
     /// Shows the result a row that has `sum` without the optional parts.
     fn consider(&mut self, row: u32, mut sum: f64, optional: usize) {
         for n in (0..optional).rev() {
-            if !self.improves(sum + self.reach[n + 1]) {
+            if sum + self.reach[n + 1] <= self.needed {
                 return;
             }
             let part = &mut self.parts[n];
@@ -238,12 +248,7 @@ impl<'a> Search<'a> {
                 sum += weight * f64::from(value);
             }
         }
-        let admitted = if self.bounded {
-            self.improves(sum)
-        } else {
-            self.top.improves(0.0 - finite(sum))
-        };
-        if !admitted || self.accept.is_some_and(|accept| !accept(row)) {
+        if sum <= self.needed || self.accept.is_some_and(|accept| !accept(row)) {
             return;
         }
         let score = finite(if optional == 0 { sum } else { self.score(row) });
@@ -251,6 +256,9 @@ impl<'a> Search<'a> {
             distance: 0.0 - score,
             key: row,
         });
+        if let Some(distance) = self.top.farthest() {
+            self.needed = f64::from(0.0 - distance) / self.rounding;
+        }
     }
 
     /// The sum in the order of the terms.
@@ -263,12 +271,6 @@ impl<'a> Search<'a> {
             .iter()
             .filter_map(|term| Some(term.weight * f64::from(value(&term.postings)?)))
             .sum()
-    }
-
-    /// Whether a row that reaches at most `sum`, in whatever order it was added, could enter the result. Rows come in
-    /// ascending order, so one that is only as good as the last does not.
-    fn improves(&self, sum: f64) -> bool {
-        self.top.improves(0.0 - finite(sum * self.rounding))
     }
 }
 

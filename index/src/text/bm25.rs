@@ -109,6 +109,28 @@ mod tests {
     }
 
     #[test]
+    fn vectors_are_those_of_fastembed() {
+        // From FastEmbed 0.9.1, `Qdrant/bm25`.
+        let text = "Les naïves façades; running, 3.5 miles & running!";
+        let expected = [
+            (243_905_464, 1.889_933),
+            (264_741_300, 1.656_471),
+            (323_807_359, 1.656_471),
+            (756_638_508, 1.656_471),
+            (1_394_226_660, 1.656_471),
+            (1_548_713_000, 1.656_471),
+            (1_681_038_935, 1.656_471),
+        ];
+        let vector = Bm25::default().document(text).unwrap();
+        assert_eq!(vector.len(), expected.len());
+        for ((index, value), (id, weight)) in vector.iter().zip(expected) {
+            assert_eq!(index, id);
+            assert!((value - weight).abs() < 1e-6, "{value} {weight}");
+        }
+        assert_eq!(Bm25::default().query(text).indices(), vector.indices());
+    }
+
+    #[test]
     fn a_query_counts_each_term_once() {
         let vector = Bm25::default().query("cats and cats and dogs");
         assert_eq!(vector.len(), 2);
