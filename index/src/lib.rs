@@ -6,19 +6,31 @@
 //! | module | what |
 //! |---|---|
 //! | [`measure`], [`near`] | how vectors are compared, what a search finds |
+//! | [`storage`], [`vectors`] | large arrays, owned or mapped from files |
+//! | [`dense`] | the index of dense vectors |
+//! | `graph` | the HNSW graph: built, reused, walked |
+//! | `codes` | the quantized codes of all rows |
 //! | [`kernels`] | vector instructions, chosen at run time |
 //! | [`quantize`] | small codes in place of vectors, approximate distances |
 //! | [`sparse`] | sparse vectors and their inverted index |
 //! | [`text`] | text as sparse vectors: tokens, BM25 |
 //! | [`fusion`] | several ranked lists as one |
 
+mod codes;
+pub mod dense;
+mod error;
 pub mod fusion;
+mod graph;
 pub mod kernels;
 pub mod measure;
 pub mod near;
 pub mod quantize;
 pub mod sparse;
+pub mod storage;
 pub mod text;
+pub mod vectors;
+
+pub use error::IndexError;
 
 #[cfg(target_endian = "big")]
 compile_error!(

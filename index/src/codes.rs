@@ -1,0 +1,214 @@
+//! The quantized codes of all rows, and their layout.
+//!
+//! ```text
+//! header (64 bytes): u32 version, u32 rows, u32 bytes of the codec's parameters, zeros
+//! the codec's parameters, padded to 64 bytes
+//! codes: rows x stride bytes, padded to 64 bytes
+//! factors: rows x factors x f32
+//! ```
+//! The same in memory, on disk and in a bucket. Codes begin at cache lines and factors are apart from them, so that a row's
+//! code takes no more lines than it must.
+
+use std::ops::Range;
+
+use crate::error::IndexError;
+use crate::graph::walk::Scorer;
+use crate::measure::Measure;
+use crate::quantize::{CodeQuery, Codec, Quantization, Scratch};
+use crate::storage::Storage;
+use crate::vectors::Vectors;
+
+/// Format version.
+const VERSION: u32 = 1;
+const HEADER: usize = 64;
+const PART: &str = "codes";
+/// Rows that a codec learns from: means and quantiles of so many are as good as those of all.
+const SAMPLE: usize = 20_000;
+
+/// Codes of every row.
+#[derive(Debug)]
+pub(crate) struct Codes {
+    storage: Storage,
+    codec: Codec,
+    codes: Range<usize>,
+    factors: Range<usize>,
+}
+
+fn places(parameters: usize, rows: usize, codec: &Codec) -> Option<(Range<usize>, Range<usize>)> {
+    let start = HEADER
+        .checked_add(parameters)?
+        .checked_next_multiple_of(64)?;
+    let end = start.checked_add(rows.checked_mul(codec.stride())?)?;
+    let factors = end.checked_next_multiple_of(64)?;
+    let last = factors.checked_add(rows.checked_mul(codec.factors() * 4)?)?;
+    Some((start..end, factors..last))
+}
+
+impl Codes {
+    /// Learns from the rows and encodes them on `threads` threads.
+    ///
+    /// # Errors
+    /// A measure that the method does not support, or [`IndexError::Memory`].
+    pub(crate) fn encode(
+        vectors: &Vectors,
+        measure: Measure,
+        method: Quantization,
+        threads: usize,
+    ) -> Result<Self, IndexError> {
+        let rows = vectors.len();
+        let step = rows.div_ceil(SAMPLE).max(1);
+        let sample: Vec<&[f32]> = (0..rows)
+            .step_by(step)
+            .map(|row| vectors.row(row as u32))
+            .collect();
+        let codec = Codec::train(method, measure, vectors.dim(), &sample, 0)?;
+        let parameters = codec.to_bytes();
+        let memory = |bytes| {
+            move |error| IndexError::Memory {
+                what: "quantized codes",
+                bytes,
+                error,
+            }
+        };
+        let Some((codes, factors)) = places(parameters.len(), rows, &codec) else {
+            return Err(memory(usize::MAX)(std::io::ErrorKind::OutOfMemory.into()));
+        };
+        let mut storage = Storage::zeroed(factors.end).map_err(memory(factors.end))?;
+        let bytes = storage.bytes_mut();
+        let header = [VERSION, rows as u32, parameters.len() as u32];
+        bytes[..12].copy_from_slice(bytemuck::cast_slice(&header));
+        bytes[HEADER..HEADER + parameters.len()].copy_from_slice(&parameters);
+        let (code_bytes, factor_bytes) = bytes.split_at_mut(factors.start);
+        let code_bytes = &mut code_bytes[codes.clone()];
+        let all_factors: &mut [f32] = bytemuck::cast_slice_mut(factor_bytes);
+        let share = rows.div_ceil(threads.max(1)).max(1);
+        std::thread::scope(|scope| {
+            let mut code_shares = code_bytes.chunks_mut(share * codec.stride());
+            let mut factor_shares = all_factors.chunks_mut((share * codec.factors()).max(1));
+            for first in (0..rows).step_by(share) {
+                let codes = code_shares.next().unwrap_or_default();
+                let factors = factor_shares.next().unwrap_or_default();
+                let codec = &codec;
+                let mut work = move || encode_rows(codec, vectors, first, codes, factors);
+                if first + share < rows {
+                    scope.spawn(work);
+                } else {
+                    work();
+                }
+            }
+        });
+        Ok(Self {
+            storage,
+            codec,
+            codes,
+            factors,
+        })
+    }
+
+    /// The codes whose bytes are `storage`, as [`Self::as_bytes`] gave them.
+    ///
+    /// # Errors
+    /// [`IndexError::UnknownFormat`], or [`IndexError::Damaged`] with what does not fit.
+    pub(crate) fn open(
+        storage: Storage,
+        rows: usize,
+        dim: usize,
+        measure: Measure,
+    ) -> Result<Self, IndexError> {
+        let damaged = |reason: String| IndexError::damaged(PART, reason);
+        let bytes = storage.as_bytes();
+        let Some(header) = bytes.first_chunk::<HEADER>() else {
+            return Err(damaged("it is shorter than its header".into()));
+        };
+        let [version, stored_rows, parameters, ..] = bytemuck::cast::<_, [u32; 16]>(*header);
+        if version != VERSION {
+            return Err(IndexError::UnknownFormat {
+                part: PART,
+                found: version,
+                supported: VERSION,
+            });
+        }
+        if stored_rows as usize != rows {
+            return Err(damaged(format!(
+                "it has {stored_rows} rows, the segment has {rows}"
+            )));
+        }
+        let end = HEADER.saturating_add(parameters as usize);
+        let Some(parameters) = bytes.get(HEADER..end) else {
+            return Err(damaged("it ends within its parameters".into()));
+        };
+        let codec = Codec::from_bytes(parameters)?;
+        if codec.dim() != dim || codec.measure() != measure {
+            return Err(damaged(format!(
+                "it is for {} dimensions by {:?}, the segment has {dim} by {measure:?}",
+                codec.dim(),
+                codec.measure()
+            )));
+        }
+        match places(parameters.len(), rows, &codec) {
+            Some((codes, factors)) if factors.end == bytes.len() => Ok(Self {
+                storage,
+                codec,
+                codes,
+                factors,
+            }),
+            _ => Err(damaged("its length does not fit its header".into())),
+        }
+    }
+
+    /// What is stored.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.storage.as_bytes()
+    }
+
+    /// Bytes that this process holds.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.storage.memory_bytes()
+    }
+
+    pub(crate) fn quantization(&self) -> Quantization {
+        self.codec.quantization()
+    }
+
+    /// Approximate distances from `query`, which has as many components as rows have.
+    pub(crate) fn scorer(&self, query: &[f32]) -> Approximate<'_> {
+        let bytes = self.storage.as_bytes();
+        Approximate {
+            codec: &self.codec,
+            query: self.codec.query(query),
+            codes: &bytes[self.codes.clone()],
+            factors: bytemuck::cast_slice(&bytes[self.factors.clone()]),
+        }
+    }
+}
+
+fn encode_rows(
+    codec: &Codec,
+    vectors: &Vectors,
+    first: usize,
+    codes: &mut [u8],
+    factors: &mut [f32],
+) {
+    let mut scratch = Scratch::default();
+    let per_row = codec.factors();
+    for (i, code) in codes.chunks_mut(codec.stride()).enumerate() {
+        let factors = &mut factors[i * per_row..(i + 1) * per_row];
+        codec.encode(vectors.row((first + i) as u32), code, factors, &mut scratch);
+    }
+}
+
+/// Distances by codes.
+pub(crate) struct Approximate<'c> {
+    codec: &'c Codec,
+    query: CodeQuery,
+    codes: &'c [u8],
+    factors: &'c [f32],
+}
+
+impl Scorer for Approximate<'_> {
+    #[inline]
+    fn distances(&self, rows: &[u32], out: &mut [f32]) {
+        self.codec
+            .distances(&self.query, self.codes, self.factors, rows, out);
+    }
+}
