@@ -10,11 +10,13 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock rustfmt.toml clippy.toml LICENSE ./
+COPY bench bench
 COPY coordination coordination
 COPY crds crds
 COPY dataplane dataplane
 COPY embedded-s3 embedded-s3
 COPY http-server http-server
+COPY index index
 COPY operator operator
 COPY tests tests
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \

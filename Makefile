@@ -1,10 +1,13 @@
 # Daily commands. `make help` lists them.
 #
 #   PROFILE=release      run and demo with full optimisation (the default, dev, is optimised where it is hot)
-#   ARGS="..."           extra arguments for run, demo and bench-operator
+#   ARGS="..."           extra arguments for run, demo, bench-operator, bench-index and bench-data
 #   SEEDS=n              how many schedules the protocol simulation tries
 #   CARGO_FLAGS=--locked refuse to change Cargo.lock, as CI does
 #   VENV=dir             where the Python of client and chart tests lives (default .venv)
+#   BENCH_VENV=dir       where the engines that bench-index compares with live (default .venv-bench)
+#   BRAINY_BENCH_DATA=dir
+#                        a folder that has the data set wordnet-minilm (default: what `make bench-data` made)
 #   VERSION=tag          tag of the images (default: the version in Cargo.toml)
 #   BRAINY_CACHE=dir     where tools are kept between builds (default ~/.cache/brainy)
 #   KUBEBUILDER_ASSETS=dir
@@ -23,6 +26,7 @@ ARGS ?=
 SEEDS ?= 1000
 CARGO_FLAGS ?=
 VENV ?= .venv
+BENCH_VENV ?= .venv-bench
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN = $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
@@ -41,6 +45,7 @@ REVISION := $(shell git rev-parse HEAD 2>/dev/null)
 SOURCE := $(shell git remote get-url origin 2>/dev/null | sed 's|//[^/@]*@|//|')
 IMAGES := brainyd brainy-operator brainy-s3
 VENV_READY := $(VENV)/.complete
+BENCH_READY := $(BENCH_VENV)/.complete
 
 ## Use
 
@@ -72,6 +77,7 @@ test: override PROFILE = dev
 test: venv build controlplane ## The whole ladder: unit, simulation, processes, S3, Kubernetes, charts, then the Python client
 	PATH="$(abspath $(VENV))/bin:$$PATH" $(CARGO) test $(CARGO_FLAGS) --workspace
 	$(MAKE) chart-test
+	$(MAKE) bench-test
 	$(MAKE) test-image
 	$(MAKE) test-clients
 
@@ -87,6 +93,10 @@ test-clients: venv build ## The unmodified Qdrant client against a local cluster
 .PHONY: chart-test
 chart-test: venv ## The Helm charts, rendered for many values
 	$(PYTHON) -m pytest tests/charts
+
+.PHONY: bench-test
+bench-test: venv ## The arithmetic of bench-index: interpolation, recall, tables
+	$(PYTHON) -m pytest bench/index/tests
 
 .PHONY: test-image
 test-image: override PROFILE = dev
@@ -159,6 +169,16 @@ bench-operator: PROFILE = release
 bench-operator: build controlplane ## The operator: planner, time to Ready, requests per change, memory at 500 clusters
 	exec $(BIN)/brainy-bench-operator $(ARGS)
 
+# Only its own crates, which link little: a release build of the whole workspace takes ten minutes.
+.PHONY: bench-index
+bench-index: setup-build $(BENCH_READY) ## The index against hnswlib, faiss, usearch and hnsw_rs: tables and plots into docs
+	$(CARGO) build $(CARGO_FLAGS) --release --package brainy-index-bench
+	$(BENCH_VENV)/bin/python bench/index/run.py --worker "$(TARGET)/release/brainy-index-bench" $(ARGS)
+
+.PHONY: bench-data
+bench-data: $(BENCH_READY) ## Make the data set wordnet-minilm for it: ten minutes on two cores
+	$(BENCH_VENV)/bin/python bench/index/make_data.py $(ARGS)
+
 ## Maintain
 
 .PHONY: fmt
@@ -182,7 +202,7 @@ venv: $(VENV_READY) ## Make the Python environment of the client and chart tests
 .PHONY: clean
 clean: ## Remove what was built here (tools in BRAINY_CACHE stay)
 	$(CARGO) clean
-	rm -rf $(VENV) .brainy .pytest_cache
+	rm -rf $(VENV) $(BENCH_VENV) .brainy .pytest_cache
 
 .PHONY: help
 help: ## This list
@@ -193,6 +213,17 @@ $(VENV_READY): tests/clients/requirements.txt
 	python3 -m venv --clear $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	$(PYTHON) -m pip --disable-pip-version-check check
+	touch $@
+
+# hnswlib is compiled for the processor of this machine, by the pinned packages and not by what pip would fetch for it.
+$(BENCH_READY): bench/index/requirements.txt
+	@scripts/setup.sh bench
+	python3 -m venv --clear $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	    $$(sed -n '/^# for the build/,$$p' $< | grep '==')
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	    --no-cache-dir --no-binary hnswlib --requirement $<
+	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check check
 	touch $@
 
 # Unoptimised: it builds in a third of the time and checks this workspace in two seconds all the same.

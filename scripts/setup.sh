@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks what this machine needs to build and test Brainy, and installs what Debian or Ubuntu packages can give.
-# Safe to run again: it does nothing when nothing is missing. Usage: scripts/setup.sh [build|test]
+# Safe to run again: it does nothing when nothing is missing. Usage: scripts/setup.sh [build|test|bench]
 set -euo pipefail
 
 need_rust=1.95
@@ -36,6 +36,9 @@ check_packages() {
   elif ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
     missing_packages+=(python3-venv)
   fi
+  [ "$scope" = bench ] || return 0
+  have c++ || missing_packages+=(build-essential)
+  python3 -c 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")' 2>/dev/null || missing_packages+=(python3-dev)
 }
 
 as_root() {
