@@ -1,0 +1,148 @@
+//! What is measured of an engine.
+
+use std::path::Path;
+
+use brainy_index::quantize::Quantization;
+use brainy_index::vectors::Vectors;
+
+use crate::error::Error;
+use crate::protocol::{Answer, Engine, Metric};
+use crate::usage::{Watch, memory};
+use crate::{baseline, native, npy};
+
+/// How an index is built.
+#[derive(Clone, Copy)]
+pub(crate) struct Build {
+    pub(crate) metric: Metric,
+    pub(crate) m: usize,
+    pub(crate) ef_construction: usize,
+    pub(crate) threads: usize,
+}
+
+/// A finished index.
+pub(crate) trait Built {
+    /// Adds at most `k` rows near `query` to `ids`, nearest first. `base` is what the index was built from.
+    fn search(&self, base: &Vectors, query: &[f32], k: usize, ef: usize, ids: &mut Vec<i64>);
+
+    /// Bytes that it says it holds.
+    fn exact_bytes(&self) -> Option<u64>;
+}
+
+/// The mapped data.
+pub(crate) struct Data {
+    base: Vectors,
+    queries: Vectors,
+    metric: Metric,
+}
+
+impl Data {
+    /// Maps them.
+    ///
+    /// # Errors
+    /// Those of [`npy::map`]; [`Error::Data`] if the two do not fit.
+    pub(crate) fn load(base: &Path, queries: &Path, metric: Metric) -> Result<Self, Error> {
+        let data = Self {
+            base: npy::map(base)?,
+            queries: npy::map(queries)?,
+            metric,
+        };
+        if data.base.dim() == data.queries.dim() && !data.queries.is_empty() {
+            return Ok(data);
+        }
+        Err(Error::Data {
+            path: queries.to_owned(),
+            reason: format!("needs rows of {} columns", data.base.dim()),
+        })
+    }
+
+    pub(crate) fn loaded(&self) -> Answer {
+        Answer::Loaded {
+            rows: self.base.len(),
+            dim: self.base.dim(),
+        }
+    }
+
+    /// Builds the index of an engine.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub(crate) fn build(
+        &self,
+        engine: Engine,
+        m: usize,
+        ef_construction: usize,
+        threads: usize,
+    ) -> Result<(Box<dyn Built>, Answer), Error> {
+        let build = Build {
+            metric: self.metric,
+            m,
+            ef_construction,
+            threads,
+        };
+        let before = memory()?;
+        let watch = Watch::start();
+        let native = |codes| -> Result<Box<dyn Built>, Error> {
+            Ok(Box::new(native::build(&self.base, &build, codes)?))
+        };
+        let built = match engine {
+            Engine::NativeF32 => native(None),
+            Engine::NativeInt8 => native(Some(Quantization::Int8)),
+            Engine::NativeInt4 => native(Some(Quantization::Int4)),
+            Engine::NativeBinary => native(Some(Quantization::Binary)),
+            Engine::HnswRs => baseline::build(&self.base, &build),
+        }?;
+        let (wall, cpu) = watch.read();
+        let answer = Answer::Built {
+            wall,
+            cpu,
+            before,
+            after: memory()?,
+            exact_bytes: built.exact_bytes(),
+        };
+        Ok((built, answer))
+    }
+
+    /// Searches for all queries on this thread. The rows found are kept only if `ids` names a file for them.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(crate) fn search(
+        &self,
+        built: &dyn Built,
+        k: usize,
+        ef: usize,
+        warmup: usize,
+        ids: Option<&Path>,
+    ) -> Result<Answer, Error> {
+        let queries = self.queries.len();
+        let mut found = Vec::with_capacity(queries * k);
+        for query in 0..warmup.min(queries) {
+            built.search(
+                &self.base,
+                self.queries.row(query as u32),
+                k,
+                ef,
+                &mut found,
+            );
+        }
+        found.clear();
+        let watch = Watch::start();
+        for query in 0..queries {
+            let start = found.len();
+            built.search(
+                &self.base,
+                self.queries.row(query as u32),
+                k,
+                ef,
+                &mut found,
+            );
+            found.resize(start + k, -1);
+        }
+        let (wall, cpu) = watch.read();
+        if let Some(path) = ids {
+            let bytes: Vec<u8> = found.iter().flat_map(|id| id.to_le_bytes()).collect();
+            std::fs::write(path, bytes).map_err(Error::file(path))?;
+        }
+        Ok(Answer::Searched { wall, cpu, queries })
+    }
+}
