@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use brainy_index::error::IndexError;
+use brainy_index::IndexError;
 
 /// Why a command is not carried out.
 #[derive(Debug, thiserror::Error)]
