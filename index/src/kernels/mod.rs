@@ -124,6 +124,16 @@ pub fn kernels() -> &'static Kernels {
     CHOSEN.get_or_init(|| supported().first().copied().unwrap_or(&scalar::KERNELS))
 }
 
+/// Runs `work`, plain loops, compiled for wider vectors where the machine has them. Only what the compiler inlines gains from
+/// it. The results are the same: Rust's float operations are neither reordered nor fused.
+#[inline]
+pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    return x86::vectorized(work);
+    #[cfg(not(target_arch = "x86_64"))]
+    work()
+}
+
 /// All sets that run on this machine, fastest first, `scalar` last.
 #[must_use]
 pub fn supported() -> Vec<&'static Kernels> {

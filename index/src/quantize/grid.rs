@@ -192,11 +192,7 @@ impl Grid {
                 .map(|(x, mean)| if euclid { finite(x - mean) } else { *x }),
         );
         let numbers = query.reset(self.stride());
-        let mut sum = 0i32;
-        let step = round_to(&values, 127, |i, number| {
-            numbers[i] = (number as i8).cast_unsigned();
-            sum += number;
-        });
+        let (step, sum) = round_to(&values, 127, numbers);
         let (factor, base) = if euclid {
             (
                 -2.0,

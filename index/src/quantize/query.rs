@@ -1,6 +1,8 @@
 //! A query in the form that the kernels take.
 #![allow(unsafe_code)]
 
+use crate::kernels::vectorized;
+
 /// 64 bytes that start at a multiple of 64: no load of a query crosses a cache line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +22,8 @@ pub struct CodeQuery {
     len: usize,
     /// Room for the vector, centred and rotated.
     pub(super) values: Vec<f32>,
+    /// Room for its numbers before they become planes.
+    pub(super) numbers: Vec<u8>,
     /// What does not depend on the row.
     pub(super) base: f32,
     /// Per unit of `times * n - offset`, where `n` is what the kernel finds for a row.
@@ -59,18 +63,25 @@ impl CodeQuery {
     }
 }
 
-/// Rounds to integers of at most `most` in magnitude, with one step for all; returns the step (0 if all are zero) and calls
-/// `put(i, integer)`.
-pub(super) fn round_to(values: &[f32], most: i32, mut put: impl FnMut(usize, i32)) -> f32 {
+/// Rounds to integers of at most `most`, up to 127, in magnitude, with one step for all. Returns the step, 0 if all are zero,
+/// and the sum of the integers. `out` has at least as many places; the rest stays as it is.
+pub(super) fn round_to(values: &[f32], most: i8, out: &mut [u8]) -> (f32, i32) {
     let largest = super::max_abs(values).min(f32::MAX);
-    let step = largest / most as f32;
+    let step = largest / f32::from(most);
     let per_unit = 1.0 / step;
     if step == 0.0 || !per_unit.is_finite() {
-        return 0.0;
+        return (0.0, 0);
     }
+    let most = i32::from(most);
     let half_up = most as f32 + 0.5;
-    for (i, x) in values.iter().enumerate() {
-        put(i, ((x * per_unit + half_up) as i32 - most).min(most));
-    }
-    step
+    let mut sum = 0;
+    vectorized(|| {
+        for (out, x) in out.iter_mut().zip(values) {
+            // Values are finite and at most `most` steps: truncation rounds a positive number down.
+            let number = ((x * per_unit + half_up).clamp(0.0, 255.0) as u8 as i32 - most).min(most);
+            sum += number;
+            *out = (number as i8).cast_unsigned();
+        }
+    });
+    (step, sum)
 }

@@ -13,7 +13,7 @@
 use super::query::{CodeQuery, round_to};
 use super::rotation::Rotation;
 use super::{finite, max_abs};
-use crate::kernels::kernels;
+use crate::kernels::{kernels, vectorized};
 use crate::measure::Measure;
 
 /// Bits of a number of the query where rows have one: with 6 its rounding adds nothing that shows to the error of the signs.
@@ -98,7 +98,7 @@ impl Rotated {
             let along = if self.bits == 1 {
                 signs(values, code)
             } else {
-                nibbles(values, (square / values.len() as f32).sqrt(), code)
+                vectorized(|| nibbles(values, (square / values.len() as f32).sqrt(), code))
             };
             let added = match self.measure {
                 Measure::Euclid => size * size * square,
@@ -183,6 +183,7 @@ fn cell(x: f32, per_step: f32) -> f32 {
 }
 
 /// Writes 4-bit cells of the step whose direction is nearest; returns `<values, c>`, c in cells from -7.5 to 7.5.
+#[inline(always)]
 fn nibbles(values: &[f32], root_mean_square: f32, code: &mut [u8]) -> f32 {
     let along = |per_step: f32| sum(values, |x| x * (cell(x, per_step) - 7.5));
     let (mut best, mut best_cosine, mut best_along) = (0.0, -1.0, 0.0);
@@ -207,25 +208,29 @@ fn nibbles(values: &[f32], root_mean_square: f32, code: &mut [u8]) -> f32 {
 
 /// Writes a query of signed bytes; returns its step, and what to take off twice the kernel's sum.
 fn bytes(values: &[f32], query: &mut CodeQuery) -> (f32, i32) {
-    let numbers = query.reset(values.len());
-    let mut sum = 0;
-    let step = round_to(values, 127, |i, number| {
-        numbers[i] = (number as i8).cast_unsigned();
-        sum += number;
-    });
+    let (step, sum) = round_to(values, 127, query.reset(values.len()));
     (step, 15 * sum)
 }
 
 /// Writes a query of planes of bits; returns its step, and what to take off twice the kernel's sum.
 fn planes(values: &[f32], query: &mut CodeQuery) -> (f32, i32) {
     let stride = values.len() / 8;
+    let mut numbers = std::mem::take(&mut query.numbers);
+    numbers.clear();
+    numbers.resize(values.len(), 0);
+    let (step, sum) = round_to(values, (1 << (PLANES - 1)) - 1, &mut numbers);
     let bits = query.reset(PLANES * stride);
-    let mut sum = 0;
-    let step = round_to(values, (1 << (PLANES - 1)) - 1, |i, number| {
+    for (i, eight) in numbers.as_chunks::<8>().0.iter().enumerate() {
+        let eight = u64::from_le_bytes(*eight);
         for plane in 0..PLANES {
-            bits[plane * stride + i / 8] |= ((number >> plane & 1) as u8) << (i % 8);
+            bits[plane * stride + i] = lowest_bits(eight >> plane);
         }
-        sum += number;
-    });
+    }
+    query.numbers = numbers;
     (step, sum)
+}
+
+/// The lowest bit of each byte, as bit i for byte i: the product moves bit `8 i` to bit `56 + i`, and no two to one place.
+fn lowest_bits(eight: u64) -> u8 {
+    ((eight & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
 }

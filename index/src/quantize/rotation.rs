@@ -7,6 +7,8 @@
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
+use crate::kernels::vectorized;
+
 /// For a power of two. After two rounds a single large number is spread like noise; the third is for adverse data.
 const ROUNDS_WHOLE: usize = 3;
 /// Each window twice.
@@ -74,6 +76,11 @@ impl Rotation {
 
     /// Rotates in place. Numbers of at most 1 in magnitude cannot overflow.
     pub(super) fn apply(&self, values: &mut [f32]) {
+        vectorized(|| self.apply_here(values));
+    }
+
+    #[inline(always)]
+    fn apply_here(&self, values: &mut [f32]) {
         for (round, signs) in self.signs.chunks_exact(self.dim).enumerate() {
             for (x, sign) in values.iter_mut().zip(signs) {
                 *x *= sign;
@@ -90,6 +97,7 @@ impl Rotation {
 }
 
 /// The Walsh-Hadamard transform of a power of two of numbers, not scaled.
+#[inline(always)]
 fn hadamard(values: &mut [f32]) {
     const SMALL: usize = 16;
     let (blocks, rest) = values.as_chunks_mut::<SMALL>();

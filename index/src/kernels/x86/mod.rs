@@ -1,5 +1,7 @@
 //! Kernels for x86-64, and which of them the processor can run.
 
+#![allow(unsafe_code)]
+
 mod avx2;
 mod avx512;
 
@@ -28,4 +30,19 @@ pub(super) fn supported() -> impl Iterator<Item = &'static Kernels> {
     ]
     .into_iter()
     .filter_map(|(runs, kernels)| runs.then_some(kernels))
+}
+
+/// See [`crate::kernels::vectorized`].
+#[inline]
+pub(super) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+    #[target_feature(enable = "avx2")]
+    fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
+        work()
+    }
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2.
+        unsafe { with_avx2(work) }
+    } else {
+        work()
+    }
 }
