@@ -3,12 +3,15 @@
 //! # Invariants
 //! - A collection's uid is never used again while anything of an earlier collection of that name may be left in the bucket:
 //!   the uid of a dropped one stays listed until its objects are removed.
-//! - Partition count, vector size and distance of a collection never change; changing them means a new collection.
+//! - Partition count and the names, sizes and distances of a collection's vectors never change; changing them means a new
+//!   collection.
 //! - Which partition a point belongs to ([`partition_index`]) is part of the format: it never changes for a collection.
 //!
 //! # Failure cases
 //! - A create whose answer was lost is repeated with the same creation nonce and recognises itself.
 //! - A drop that is repeated drops only the uid it met first, never a collection made under the same name since.
+
+mod schema;
 
 use std::collections::BTreeMap;
 
@@ -20,10 +23,13 @@ use crate::keys;
 use crate::store::retry::Store;
 use crate::types::{CollectionUid, NameError, Nonce, PartitionId};
 
+pub use schema::{
+    DenseParams, Distance, HnswParams, MAX_VECTOR_NAME, MAX_VECTOR_SIZE, MAX_VECTORS, Quantization,
+    SchemaError, SparseParams, VectorSchema,
+};
+
 /// Most partitions a collection can have; names of partitions have five digits.
 pub const MAX_PARTITIONS: u32 = 16_384;
-/// Most dimensions a vector can have.
-pub const MAX_VECTOR_SIZE: u32 = 65_536;
 
 /// Why the manifest could not be read or changed as asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -35,16 +41,12 @@ pub enum ManifestError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// A value of the schema is out of range.
-    #[error("collection '{name}': {field} is {value}, it must be {rule}")]
+    #[error("collection '{name}': {error}")]
     Invalid {
         /// The collection.
         name: String,
-        /// Path of the field.
-        field: &'static str,
-        /// What was given.
-        value: u64,
-        /// What is allowed.
-        rule: String,
+        /// Which value, and what is allowed.
+        error: SchemaError,
     },
     /// Another collection has that name.
     #[error("collection '{name}' already exists. Choose another name or drop it first")]
@@ -60,56 +62,14 @@ pub enum ManifestError {
     },
 }
 
-/// How two vectors are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Distance {
-    /// Cosine similarity.
-    Cosine,
-    /// Dot product.
-    Dot,
-    /// Euclidean distance (L2).
-    Euclid,
-    /// Manhattan distance (L1).
-    Manhattan,
-}
-
-/// What the vectors of a collection look like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VectorParams {
-    /// Dimensions.
-    pub size: u32,
-    /// How two of them are compared.
-    pub distance: Distance,
-}
-
-/// Parameters of the HNSW graph (Malkov and Yashunin, 2016).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HnswParams {
-    /// Links of a node per layer.
-    pub m: u32,
-    /// Candidates looked at while a node is inserted.
-    pub ef_construct: u32,
-}
-
-impl Default for HnswParams {
-    fn default() -> Self {
-        Self {
-            m: 16,
-            ef_construct: 100,
-        }
-    }
-}
-
 /// What a client asks for when it creates a collection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CollectionSpec {
     /// Partitions, 1 to [`MAX_PARTITIONS`]; fixed for the collection's life.
     pub partitions: u32,
     /// Its vectors.
-    pub vector: VectorParams,
-    /// Its graph.
-    #[serde(default)]
-    pub hnsw: HnswParams,
+    #[serde(flatten)]
+    pub schema: VectorSchema,
     /// Settings that the coordination layer carries without understanding them.
     #[serde(default)]
     pub extra: serde_json::Value,
@@ -117,21 +77,12 @@ pub struct CollectionSpec {
 
 impl CollectionSpec {
     fn validate(&self, name: &str) -> Result<(), ManifestError> {
-        let check = |field, value: u32, min: u32, max: u32| {
-            if (min..=max).contains(&value) {
-                return Ok(());
-            }
-            Err(ManifestError::Invalid {
+        schema::in_range("partitions", self.partitions, 1, MAX_PARTITIONS)
+            .and_then(|()| self.schema.validate())
+            .map_err(|error| ManifestError::Invalid {
                 name: name.to_owned(),
-                field,
-                value: u64::from(value),
-                rule: format!("from {min} to {max}"),
+                error,
             })
-        };
-        check("partitions", self.partitions, 1, MAX_PARTITIONS)?;
-        check("vector.size", self.vector.size, 1, MAX_VECTOR_SIZE)?;
-        check("hnsw.m", self.hnsw.m, 2, 256)?;
-        check("hnsw.ef_construct", self.hnsw.ef_construct, 4, 10_000)
     }
 }
 
@@ -202,7 +153,7 @@ pub struct ClusterManifest {
 }
 
 impl Document for ClusterManifest {
-    const FORMAT: u32 = 1;
+    const FORMAT: u32 = 2;
     const WHAT: &'static str = "cluster manifest";
 }
 

@@ -9,7 +9,7 @@ use brainy_coordination::assignment::{AssignmentTable, Role};
 use brainy_coordination::document::{self, Document, DocumentError, Update, Versioned};
 use brainy_coordination::keys;
 use brainy_coordination::manifest::{
-    self, ClusterManifest, CollectionSpec, Distance, HnswParams, ManifestError, VectorParams,
+    self, ClusterManifest, CollectionSpec, DenseParams, Distance, ManifestError, VectorSchema,
     check_collection_name, partition_index,
 };
 use brainy_coordination::rebalance;
@@ -36,11 +36,7 @@ impl Document for Register {
 fn spec(partitions: u32) -> CollectionSpec {
     CollectionSpec {
         partitions,
-        vector: VectorParams {
-            size: 8,
-            distance: Distance::Cosine,
-        },
-        hnsw: HnswParams::default(),
+        schema: VectorSchema::unnamed(DenseParams::new(8, Distance::Cosine)),
         extra: serde_json::json!({ "on_disk": true, "depth": [1, 2.5, null] }),
     }
 }
@@ -134,7 +130,7 @@ async fn the_wire_form_is_one_flat_object() {
         .unwrap();
     let json: serde_json::Value =
         serde_json::from_slice(&bucket.snapshot()[keys::MANIFEST]).unwrap();
-    assert_eq!((&json["format"], &json["version"]), (&1.into(), &2.into()));
+    assert_eq!((&json["format"], &json["version"]), (&2.into(), &2.into()));
     assert_eq!(json["nonce"].as_str().unwrap().len(), 32);
     assert_eq!(
         json["collections"]["films"],
@@ -142,8 +138,16 @@ async fn the_wire_form_is_one_flat_object() {
             "uid": "films-00000007",
             "created": "00000000000000000000000000000007",
             "partitions": 4,
-            "vector": { "size": 8, "distance": "Cosine" },
-            "hnsw": { "m": 16, "ef_construct": 100 },
+            "vectors": {
+                "": {
+                    "size": 8,
+                    "distance": "Cosine",
+                    "multivector": false,
+                    "hnsw": { "m": 16, "ef_construct": 100 },
+                    "quantization": "disabled",
+                },
+            },
+            "sparse_vectors": {},
             "extra": { "on_disk": true, "depth": [1, 2.5, null] },
         })
     );
@@ -234,12 +238,12 @@ async fn a_schema_out_of_range_is_refused_by_field() {
         "collection 'c': partitions is 0, it must be from 1 to 16384"
     );
     bad = spec(1);
-    bad.vector.size = 70_000;
+    bad.schema = VectorSchema::unnamed(DenseParams::new(70_000, Distance::Dot));
     let error = manifest::create_collection(&store, "c", &bad, Nonce(1))
         .await
         .unwrap_err();
     assert!(
-        error.to_string().contains("vector.size is 70000"),
+        error.to_string().contains("vectors.size is 70000"),
         "{error}"
     );
     assert!(

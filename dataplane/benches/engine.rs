@@ -16,13 +16,13 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 
-use brainy_coordination::manifest::{Distance, HnswParams, VectorParams};
+use brainy_coordination::manifest::{DenseParams, Distance, VectorSchema};
 use brainy_coordination::types::{LogPosition, SegmentId};
 use brainy_dataplane::engine::distance::{dot, manhattan, squared_euclid};
 use brainy_dataplane::engine::{
-    BuildOptions, Change, GraphBuilder, IndexParams, OpenOptions, PartitionState, Segment,
+    BuildOptions, Change, GraphBuilder, OpenOptions, PartitionState, Segment,
 };
-use brainy_dataplane::model::{PayloadSelector, Point, PointId, SearchRequest};
+use brainy_dataplane::model::{Point, PointId, SearchRequest, Vectors};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const SIZE: usize = 384;
@@ -61,23 +61,15 @@ fn half(bits: u16) -> f32 {
 
 /// One segment with a graph by `graph`, built and opened.
 fn segment(vectors: &[Vec<f32>], graph: GraphBuilder) -> (PartitionState, tempfile::TempDir) {
-    let state = PartitionState::new(IndexParams {
-        vector: VectorParams {
-            size: SIZE as u32,
-            distance: Distance::Cosine,
-        },
-        hnsw: HnswParams {
-            m: 16,
-            ef_construct: 100,
-        },
-    });
+    let params = DenseParams::new(SIZE as u32, Distance::Cosine);
+    let state = PartitionState::new(VectorSchema::unnamed(params));
     let changes: Vec<Change> = vectors
         .iter()
         .enumerate()
         .map(|(i, vector)| {
             Change::Put(Point {
                 id: PointId::Num(i as u64),
-                vector: vector.clone(),
+                vectors: Vectors::unnamed(vector.clone()),
                 payload: serde_json::Map::new(),
             })
         })
@@ -98,14 +90,9 @@ fn segment(vectors: &[Vec<f32>], graph: GraphBuilder) -> (PartitionState, tempfi
 
 fn request(vector: &[f32], exact: bool) -> SearchRequest {
     SearchRequest {
-        vector: vector.to_vec(),
-        filter: None,
-        limit: 10,
         ef: Some(64),
         exact,
-        score_threshold: None,
-        with_payload: PayloadSelector::None,
-        with_vector: false,
+        ..SearchRequest::new(vector.to_vec(), 10)
     }
 }
 

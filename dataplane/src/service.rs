@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use brainy_coordination::manifest::{Collection, VectorParams};
+use brainy_coordination::manifest::{Collection, VectorSchema};
 
 use crate::error::ServiceError;
 use crate::model::{
@@ -14,12 +14,10 @@ use crate::model::{
 /// What a user chooses when creating a collection.
 #[derive(Clone, Debug)]
 pub struct CreateCollection {
-    /// Dimension and distance.
-    pub vector: VectorParams,
+    /// Its vectors.
+    pub schema: VectorSchema,
     /// Partitions; the cluster's default when absent.
     pub partitions: Option<u32>,
-    /// HNSW neighbours per node (M) and build width; defaults when absent.
-    pub hnsw: (Option<u32>, Option<u32>),
 }
 
 /// A collection and what is known of its contents.

@@ -2,29 +2,37 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
-use brainy_coordination::manifest::{Distance, HnswParams, VectorParams};
+use brainy_coordination::manifest::{
+    DenseParams, Distance, HnswParams, SparseParams, VectorSchema,
+};
 use brainy_coordination::partition::SegmentMeta;
 use brainy_coordination::types::{LogPosition, SegmentId};
-use brainy_dataplane::engine::{
-    BuildOptions, EngineError, IndexParams, OpenOptions, Segment, SegmentBuilder,
-};
-use brainy_dataplane::model::{Point, PointId};
+use brainy_dataplane::engine::{BuildOptions, EngineError, OpenOptions, Segment, SegmentBuilder};
+use brainy_dataplane::model::{Point, PointId, SparseVector, Vectors};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
-const PARAMS: IndexParams = IndexParams {
-    vector: VectorParams {
-        size: 5,
-        distance: Distance::Cosine,
-    },
-    hnsw: HnswParams {
-        m: 8,
-        ef_construct: 40,
-    },
+/// A vector that every point has, one that every third has, and terms.
+fn schema(hnsw: HnswParams) -> Arc<VectorSchema> {
+    let params = DenseParams {
+        hnsw,
+        ..DenseParams::new(5, Distance::Cosine)
+    };
+    Arc::new(VectorSchema {
+        vectors: BTreeMap::from([(String::new(), params), ("some".to_owned(), params)]),
+        sparse_vectors: BTreeMap::from([("terms".to_owned(), SparseParams::default())]),
+    })
+}
+
+const HNSW: HnswParams = HnswParams {
+    m: 8,
+    ef_construct: 40,
 };
 const WITH_GRAPH: OpenOptions = OpenOptions { graph: true };
 
@@ -32,9 +40,17 @@ fn build(dir: &Path, rows: u64) -> SegmentMeta {
     let mut rng = StdRng::seed_from_u64(7);
     let points = (0..rows)
         .map(|n| {
+            let mut vector =
+                || -> Vec<f32> { (0..5).map(|_| rng.random_range(-1.0f32..1.0)).collect() };
+            let mut vectors = Vectors::unnamed(vector());
+            if n % 3 == 1 {
+                vectors.insert("some", vector().into());
+                let terms = SparseVector::new(vec![1, n as u32 + 5], vec![0.5, 2.0]).unwrap();
+                vectors.insert("terms", terms.into());
+            }
             let point = Point {
                 id: PointId::Num(n),
-                vector: (0..5).map(|_| rng.random_range(-1.0f32..1.0)).collect(),
+                vectors,
                 payload: json!({"n": n}).as_object().unwrap().clone(),
             };
             (point, LogPosition::new(1, n + 1))
@@ -45,7 +61,7 @@ fn build(dir: &Path, rows: u64) -> SegmentMeta {
         SegmentId::generate(1),
         points,
         tombstones,
-        PARAMS,
+        schema(HNSW),
         dir,
         BuildOptions::default(),
     )
@@ -64,7 +80,8 @@ fn recorded(meta: &SegmentMeta, name: &str, bytes: &[u8]) -> SegmentMeta {
 
 #[test]
 fn whole_segments_open_and_say_what_they_hold() {
-    for (rows, files) in [(0, 3), (1, 3), (511, 3), (512, 4), (900, 4)] {
+    // Rows, payloads, the vectors, their graph; vectors and slots of every third row, and terms.
+    for (rows, files) in [(0, 2), (1, 3), (511, 6), (512, 7), (1600, 8)] {
         let dir = tempfile::tempdir().unwrap();
         let meta = build(dir.path(), rows);
         assert_eq!(
@@ -79,7 +96,7 @@ fn whole_segments_open_and_say_what_they_hold() {
             );
         }
         let segment = Segment::open(dir.path(), &meta, WITH_GRAPH).unwrap();
-        assert_eq!(segment.has_graph(), files == 4);
+        assert_eq!(segment.has_graph(), files > 6);
         assert_eq!(segment.rows() as u64, rows);
         assert!(segment.memory_bytes() > 0);
         let light = Segment::open(dir.path(), &meta, OpenOptions { graph: false }).unwrap();
@@ -91,7 +108,7 @@ fn whole_segments_open_and_say_what_they_hold() {
 fn every_kind_of_damage_to_every_file_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let meta = build(dir.path(), 600);
-    assert_eq!(meta.files.len(), 4);
+    assert_eq!(meta.files.len(), 7);
     for file in &meta.files {
         let path = dir.path().join(&file.name);
         let good = fs::read(&path).unwrap();
@@ -115,7 +132,7 @@ fn every_kind_of_damage_to_every_file_is_found() {
             flipped[at] ^= 0x10;
             refused(Some(&flipped), &format!("{} flipped at {at}", file.name));
         }
-        for length in [0, 1, 15, 16, good.len() / 2, good.len() - 1] {
+        for length in [0, 1, 63, 64, good.len() / 2, good.len() - 1] {
             refused(
                 Some(&good[..length]),
                 &format!("{} cut to {length}", file.name),
@@ -158,7 +175,7 @@ fn contents_that_contradict_each_other_are_errors_even_with_a_good_checksum() {
     for file in &meta.files {
         let path = dir.path().join(&file.name);
         let good = fs::read(&path).unwrap();
-        for length in [16, 17, 20, good.len() / 2, good.len() - 4] {
+        for length in [64, 65, 68, good.len() / 2, good.len() - 4] {
             let cut = &good[..length];
             fs::write(&path, cut).unwrap();
             let opened = Segment::open(dir.path(), &recorded(&meta, &file.name, cut), WITH_GRAPH);
@@ -183,49 +200,43 @@ fn contents_that_contradict_each_other_are_errors_even_with_a_good_checksum() {
     fewer.rows = 599;
     assert!(Segment::open(dir.path(), &fewer, WITH_GRAPH).is_err());
     let mut unlisted = meta.clone();
-    unlisted.files.retain(|f| f.name != "vectors.f32");
+    unlisted.files.retain(|f| f.name != "vectors-0.f32");
     let error = Segment::open(dir.path(), &unlisted, WITH_GRAPH).unwrap_err();
-    assert!(error.to_string().contains("vectors.f32"), "{error}");
+    assert!(error.to_string().contains("vectors-0.f32"), "{error}");
 }
 
 #[test]
 fn parameters_and_rows_that_do_not_fit_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     for hnsw in [
-        HnswParams {
-            m: 1,
-            ..PARAMS.hnsw
-        },
-        HnswParams {
-            m: 257,
-            ..PARAMS.hnsw
-        },
+        HnswParams { m: 1, ..HNSW },
+        HnswParams { m: 257, ..HNSW },
         HnswParams {
             ef_construct: 3,
-            ..PARAMS.hnsw
+            ..HNSW
         },
     ] {
-        let params = IndexParams { hnsw, ..PARAMS };
-        assert!(SegmentBuilder::create(SegmentId::generate(1), params, dir.path()).is_err());
+        assert!(SegmentBuilder::create(SegmentId::generate(1), schema(hnsw), dir.path()).is_err());
     }
-    let mut builder = SegmentBuilder::create(SegmentId::generate(1), PARAMS, dir.path()).unwrap();
-    let version = LogPosition::new(1, 1);
-    builder
-        .push(PointId::Num(5), version, &[0x80], &[0.0; 5])
-        .unwrap();
-    assert!(
-        builder
-            .push(PointId::Num(5), version, &[0x80], &[0.0; 5])
-            .is_err()
-    );
-    assert!(
-        builder
-            .push(PointId::Num(6), version, &[0x80], &[0.0; 4])
-            .is_err()
-    );
+    let point = |n: u64, vector: Vec<f32>| {
+        let point = Point {
+            id: PointId::Num(n),
+            vectors: Vectors::unnamed(vector),
+            payload: serde_json::Map::new(),
+        };
+        (point, LogPosition::new(1, 1))
+    };
+    let build = |points| {
+        let id = SegmentId::generate(1);
+        let options = BuildOptions::default();
+        SegmentBuilder::build(id, points, vec![], schema(HNSW), dir.path(), options)
+    };
+    assert!(build(vec![point(5, vec![0.0; 5])]).is_ok());
+    assert!(build(vec![point(5, vec![0.0; 5]), point(5, vec![0.0; 5])]).is_err());
+    assert!(build(vec![point(6, vec![0.0; 4])]).is_err());
     let path = dir.path().join("rows.bin/impossible");
     fs::write(dir.path().join("rows.bin"), b"").unwrap();
-    let error = SegmentBuilder::create(SegmentId::generate(1), PARAMS, &path)
+    let error = SegmentBuilder::create(SegmentId::generate(1), schema(HNSW), &path)
         .err()
         .unwrap();
     assert!(matches!(error, EngineError::Io { .. }), "{error}");

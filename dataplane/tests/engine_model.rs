@@ -1,5 +1,6 @@
 //! The engine against a plain map: any sequence of writes, freezes, flushes, merges, reader-style installs and restarts
-//! leaves the same points, counts, pages and exact search results as the map has.
+//! leaves the same points, counts, pages and exact search results as the map has. Points have any of a dense vector, a
+//! list of them and a sparse one.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -7,15 +8,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use brainy_coordination::manifest::{Distance, HnswParams, VectorParams};
+use brainy_coordination::manifest::{DenseParams, Distance, SparseParams, VectorSchema};
 use brainy_coordination::types::{LogPosition, SegmentId};
 use brainy_dataplane::engine::distance::{distance, normalise, score};
 use brainy_dataplane::engine::{
-    BuildOptions, Change, Frozen, IndexParams, OpenOptions, PartitionState, PointView, Segment,
+    BuildOptions, Change, Frozen, OpenOptions, PartitionState, PointView, Segment,
 };
 use brainy_dataplane::model::{
-    Condition, CountRequest, FieldCondition, Filter, MatchValue, PayloadSelector, Point, PointId,
-    RetrieveRequest, Scalar, ScrollRequest, SearchRequest,
+    Condition, CountRequest, FieldCondition, Filter, MatchValue, MultiVector, PayloadSelector,
+    Point, PointId, RetrieveRequest, Scalar, ScrollRequest, SearchRequest, SparseVector, Vector,
+    VectorSelector, Vectors,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -24,16 +26,20 @@ use uuid::Uuid;
 
 const SIZE: usize = 3;
 
-fn params(measure: Distance) -> IndexParams {
-    IndexParams {
-        vector: VectorParams {
-            size: SIZE as u32,
-            distance: measure,
-        },
-        hnsw: HnswParams {
-            m: 4,
-            ef_construct: 20,
-        },
+/// Components of each vector of a list.
+const LIST_SIZE: usize = 2;
+
+fn schema(measure: Distance) -> VectorSchema {
+    let lists = DenseParams {
+        multivector: true,
+        ..DenseParams::new(LIST_SIZE as u32, measure)
+    };
+    VectorSchema {
+        vectors: BTreeMap::from([
+            (String::new(), DenseParams::new(SIZE as u32, measure)),
+            ("list".to_owned(), lists),
+        ]),
+        sparse_vectors: BTreeMap::from([("terms".to_owned(), SparseParams::default())]),
     }
 }
 
@@ -62,15 +68,57 @@ fn id(n: u64) -> PointId {
     }
 }
 
+fn floats(count: usize) -> impl Strategy<Value = Vec<f32>> {
+    proptest::collection::vec((-4i8..4).prop_map(f32::from), count)
+}
+
+fn vectors() -> impl Strategy<Value = Vectors> {
+    let list = (1usize..4)
+        .prop_flat_map(|rows| floats(rows * LIST_SIZE))
+        .prop_map(|data| MultiVector::from_flat(LIST_SIZE, data).unwrap());
+    let terms = proptest::collection::btree_map(0u32..6, (1i8..4).prop_map(f32::from), 0..4);
+    let terms = terms.prop_map(|pairs| {
+        let (indices, values) = pairs.into_iter().unzip();
+        SparseVector::new(indices, values).unwrap()
+    });
+    let often = proptest::option::weighted(0.85, floats(SIZE));
+    (
+        often,
+        proptest::option::of(list),
+        proptest::option::of(terms),
+    )
+        .prop_map(|(dense, list, terms)| {
+            let dense = dense.map(|v| (String::new(), Vector::Dense(v)));
+            let list = list.map(|v| ("list".to_owned(), Vector::Multi(v)));
+            let terms = terms.map(|v| ("terms".to_owned(), Vector::Sparse(v)));
+            dense.into_iter().chain(list).chain(terms).collect()
+        })
+}
+
 fn change() -> impl Strategy<Value = Change> {
-    let put = (0u64..24, proptest::array::uniform3(-4i8..4), 0i64..4).prop_map(|(n, v, tag)| {
+    let put = (0u64..24, vectors(), 0i64..4).prop_map(|(n, vectors, tag)| {
         Change::Put(Point {
             id: id(n),
-            vector: v.iter().map(|c| f32::from(*c)).collect(),
+            vectors,
             payload: json!({"tag": tag, "n": n}).as_object().unwrap().clone(),
         })
     });
     prop_oneof![3 => put, 1 => (0u64..24).prop_map(|n| Change::Delete(id(n)))]
+}
+
+/// The vectors as they are stored.
+fn prepared(measure: Distance, vectors: &Vectors) -> Vectors {
+    let mut vectors = vectors.clone();
+    if measure == Distance::Cosine {
+        for (_, vector) in vectors.iter_mut() {
+            match vector {
+                Vector::Dense(components) => normalise(components),
+                Vector::Multi(list) => list.rows_mut().for_each(normalise),
+                Vector::Sparse(_) => {}
+            }
+        }
+    }
+    vectors
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -89,7 +137,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// A partition as its owner keeps it: log, manifest, local files.
 struct Owner {
-    params: IndexParams,
+    measure: Distance,
     dir: TempDir,
     state: PartitionState,
     frozen: Vec<Frozen>,
@@ -103,9 +151,9 @@ struct Owner {
 impl Owner {
     fn new(measure: Distance) -> Self {
         Self {
-            params: params(measure),
+            measure,
             dir: tempfile::tempdir().unwrap(),
-            state: PartitionState::new(params(measure)),
+            state: PartitionState::new(schema(measure)),
             frozen: Vec::new(),
             manifest: (Vec::new(), LogPosition::default()),
             log: Vec::new(),
@@ -126,9 +174,7 @@ impl Owner {
             match change {
                 Change::Put(point) => {
                     let mut point = point.clone();
-                    if self.params.vector.distance == Distance::Cosine {
-                        normalise(&mut point.vector);
-                    }
+                    point.vectors = prepared(self.measure, &point.vectors);
                     self.model.insert(point.id, point);
                 }
                 Change::Delete(id) => {
@@ -211,20 +257,20 @@ impl Owner {
             Step::MergeDuring(every, changes) => self.merge(*every, Some(changes)),
             Step::Restart => {
                 self.frozen.clear();
-                self.state = PartitionState::new(self.params);
+                self.state = PartitionState::new(schema(self.measure));
                 self.state
                     .install(self.manifest.0.clone(), self.manifest.1)
                     .unwrap();
                 self.replay(&self.state, self.log.len());
             }
             Step::Reader(share) => {
-                let reader = PartitionState::new(self.params);
+                let reader = PartitionState::new(schema(self.measure));
                 self.replay(&reader, (self.log.len() as f64 * share) as usize);
                 reader
                     .install(self.manifest.0.clone(), self.manifest.1)
                     .unwrap();
                 self.replay(&reader, self.log.len());
-                check(&reader, &self.model, self.params);
+                check(&reader, &self.model, self.measure);
             }
         }
     }
@@ -244,7 +290,7 @@ fn has_tag(point: &Point, tag: i64) -> bool {
     point.payload["tag"] == json!(tag)
 }
 
-fn check(state: &PartitionState, model: &BTreeMap<PointId, Point>, params: IndexParams) {
+fn check(state: &PartitionState, model: &BTreeMap<PointId, Point>, measure: Distance) {
     for n in 0..24 {
         assert_eq!(
             state.get(id(n)).unwrap().as_ref(),
@@ -257,7 +303,7 @@ fn check(state: &PartitionState, model: &BTreeMap<PointId, Point>, params: Index
     let request = RetrieveRequest {
         ids: ids.clone(),
         with_payload: PayloadSelector::None,
-        with_vector: false,
+        with_vector: VectorSelector::None,
     };
     let retrieved: Vec<_> = state
         .retrieve(&request)
@@ -297,7 +343,7 @@ fn check(state: &PartitionState, model: &BTreeMap<PointId, Point>, params: Index
                     limit: 5,
                     offset,
                     with_payload: PayloadSelector::All,
-                    with_vector: true,
+                    with_vector: VectorSelector::All,
                 })
                 .unwrap();
             assert!(page.records.len() <= 5);
@@ -310,52 +356,89 @@ fn check(state: &PartitionState, model: &BTreeMap<PointId, Point>, params: Index
         assert_eq!(scrolled.len(), expected.len());
         for (record, point) in scrolled.iter().zip(&expected) {
             assert_eq!(
-                (record.id, record.payload.as_ref(), record.vector.as_ref()),
-                (point.id, Some(&point.payload), Some(&point.vector))
+                (record.id, record.payload.as_ref(), record.vectors.as_ref()),
+                (point.id, Some(&point.payload), Some(&point.vectors))
             );
         }
-        check_search(state, &expected, filter, params);
+        check_searches(state, &expected, filter, measure);
     }
 }
 
-fn check_search(
+/// The score of a point for a query of the vectors `using`, by definition; none if it has no such vector.
+fn expected_score(measure: Distance, using: &str, query: &Vector, point: &Point) -> Option<f32> {
+    match (query, point.vectors.get(using)?) {
+        (Vector::Dense(a), Vector::Dense(b)) => Some(score(measure, 1, distance(measure, a, b))),
+        (Vector::Multi(query), Vector::Multi(list)) => {
+            let nearest = query.rows().map(|q| {
+                let distances = list.rows().map(|row| distance(measure, q, row));
+                distances.fold(f32::INFINITY, f32::min)
+            });
+            Some(score(measure, query.rows().len(), nearest.sum()))
+        }
+        (Vector::Sparse(query), Vector::Sparse(vector)) => {
+            let pairs = query.indices().iter().zip(query.values());
+            let products: Vec<f32> = pairs
+                .filter_map(|(index, value)| {
+                    let at = vector.indices().binary_search(index).ok()?;
+                    Some(value * vector.values()[at])
+                })
+                .collect();
+            (!products.is_empty()).then(|| products.iter().sum())
+        }
+        (query, vector) => panic!("{query:?} {vector:?}"),
+    }
+}
+
+fn check_searches(
     state: &PartitionState,
     points: &[&Point],
     filter: Option<Filter>,
-    params: IndexParams,
+    measure: Distance,
 ) {
-    let measure = params.vector.distance;
-    let mut vector = vec![1.0, -2.0, 0.5];
-    if measure == Distance::Cosine {
-        normalise(&mut vector);
+    let list = MultiVector::from_flat(LIST_SIZE, vec![1.0, -2.0, 3.0, 0.5]).unwrap();
+    let terms = SparseVector::new(vec![0, 2, 5], vec![1.0, 2.0, 0.5]).unwrap();
+    for (using, query) in [
+        ("", Vector::Dense(vec![1.0, -2.0, 0.5])),
+        ("list", list.into()),
+        ("terms", terms.into()),
+    ] {
+        let mut named = Vectors::default();
+        named.insert(using, query);
+        let query = prepared(measure, &named).remove(using).unwrap();
+        let scores: BTreeMap<PointId, f32> = points
+            .iter()
+            .filter_map(|p| Some((p.id, expected_score(measure, using, &query, p)?)))
+            .collect();
+        let similarity = using == "terms" || matches!(measure, Distance::Cosine | Distance::Dot);
+        let mut best: Vec<f32> = scores.values().copied().collect();
+        best.sort_by(|a, b| {
+            if similarity {
+                b.total_cmp(a)
+            } else {
+                a.total_cmp(b)
+            }
+        });
+        best.truncate(7);
+        let request = SearchRequest {
+            using: using.to_owned(),
+            filter: filter.clone(),
+            exact: true,
+            ..SearchRequest::new(query, 7)
+        };
+        let found = state.search(&request).unwrap();
+        assert_eq!(found.len(), best.len(), "'{using}'");
+        // Sums in another order differ in the last bits.
+        let near = |a: f32, b: f32| (a - b).abs() < 1e-4;
+        for (hit, best) in found.iter().zip(best) {
+            assert!(near(hit.score, best), "'{using}': {hit:?}, {best}");
+            let own = scores[&hit.record.id];
+            assert!(near(hit.score, own), "'{using}': {hit:?}, {own}");
+        }
+        let mut ids: Vec<_> = found.iter().map(|hit| hit.record.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), found.len(), "'{using}': a point was found twice");
     }
-    let mut expected: Vec<(f32, PointId)> = points
-        .iter()
-        .map(|p| (distance(measure, &vector, &p.vector), p.id))
-        .collect();
-    expected.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    expected.truncate(7);
-    let request = SearchRequest {
-        vector,
-        filter,
-        limit: 7,
-        ef: None,
-        exact: true,
-        score_threshold: None,
-        with_payload: PayloadSelector::None,
-        with_vector: false,
-    };
-    let found: Vec<(f32, PointId)> = state
-        .search(&request)
-        .unwrap()
-        .iter()
-        .map(|p| (p.score, p.record.id))
-        .collect();
-    let expected: Vec<(f32, PointId)> = expected
-        .into_iter()
-        .map(|(d, id)| (score(measure, d), id))
-        .collect();
-    assert_eq!(found, expected);
 }
 
 fn measures() -> impl Strategy<Value = Distance> {
@@ -375,7 +458,7 @@ proptest! {
         let mut owner = Owner::new(measure);
         for step in &steps {
             owner.step(step);
-            check(&owner.state, &owner.model, owner.params);
+            check(&owner.state, &owner.model, owner.measure);
         }
         prop_assert!(owner.state.position() < owner.next);
     }
@@ -387,7 +470,7 @@ proptest! {
         for step in &steps {
             owner.step(step);
         }
-        let loaded = PartitionState::new(owner.params);
+        let loaded = PartitionState::new(schema(owner.measure));
         loaded.install(owner.manifest.0.clone(), owner.manifest.1).unwrap();
         let mut model = BTreeMap::new();
         for (position, changes) in &owner.log {
@@ -400,7 +483,7 @@ proptest! {
                 }
             }
         }
-        check(&loaded, &model, owner.params);
+        check(&loaded, &model, owner.measure);
     }
 }
 
@@ -410,7 +493,7 @@ fn applying_twice_changes_nothing_and_vectors_that_do_not_fit_are_refused() {
     let point = |v: Vec<f32>| {
         Change::Put(Point {
             id: id(1),
-            vector: v,
+            vectors: Vectors::unnamed(v),
             payload: json!({"tag": 1}).as_object().unwrap().clone(),
         })
     };
@@ -427,7 +510,7 @@ fn applying_twice_changes_nothing_and_vectors_that_do_not_fit_are_refused() {
         let changes = [Change::Delete(id(1)), point(bad)];
         assert!(owner.state.apply(LogPosition::new(1, 9), &changes).is_err());
     }
-    check(&owner.state, &owner.model, owner.params);
+    check(&owner.state, &owner.model, owner.measure);
 }
 
 #[test]
@@ -436,7 +519,7 @@ fn merging_everything_leaves_no_tombstone_and_an_older_set_is_refused() {
     let put = |n: u64| {
         Change::Put(Point {
             id: id(n),
-            vector: vec![n as f32; SIZE],
+            vectors: Vectors::unnamed(vec![n as f32; SIZE]),
             payload: json!({"tag": 1}).as_object().unwrap().clone(),
         })
     };
@@ -473,5 +556,5 @@ fn merging_everything_leaves_no_tombstone_and_an_older_set_is_refused() {
         owner.manifest.0.is_empty(),
         "nothing is left, so there is no segment"
     );
-    check(&owner.state, &owner.model, owner.params);
+    check(&owner.state, &owner.model, owner.measure);
 }

@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use brainy_coordination::manifest::{Distance, HnswParams, VectorParams};
+use brainy_coordination::manifest::{DenseParams, Distance, VectorSchema};
 use brainy_coordination::types::{LogPosition, SegmentId};
 use brainy_dataplane::engine::{
-    BuildOptions, Change, GraphBuilder, IndexParams, OpenOptions, PartitionState, Segment,
+    BuildOptions, Change, GraphBuilder, OpenOptions, PartitionState, Segment,
 };
 use brainy_dataplane::model::{
     Condition, FieldCondition, Filter, MatchValue, PayloadSelector, Point, PointId, Range,
-    SearchRequest,
+    SearchRequest, Vector, VectorSelector, Vectors,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -31,10 +31,12 @@ fn points(n: usize) -> Vec<Point> {
             let cluster = i * centres.len() / n;
             Point {
                 id: PointId::Num(i as u64),
-                vector: centres[cluster]
-                    .iter()
-                    .map(|c| c + rng.random_range(-0.25f32..0.25))
-                    .collect(),
+                vectors: Vectors::unnamed(
+                    centres[cluster]
+                        .iter()
+                        .map(|c| c + rng.random_range(-0.25f32..0.25))
+                        .collect::<Vec<_>>(),
+                ),
                 payload: json!({"share": rng.random_range(0..1000), "cluster": cluster})
                     .as_object()
                     .unwrap()
@@ -44,22 +46,20 @@ fn points(n: usize) -> Vec<Point> {
         .collect()
 }
 
+fn vector(point: &Point) -> &[f32] {
+    match point.vectors.get("") {
+        Some(Vector::Dense(vector)) => vector,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn state(
     points: &[Point],
     measure: Distance,
     options: BuildOptions,
 ) -> (PartitionState, tempfile::TempDir) {
-    let params = IndexParams {
-        vector: VectorParams {
-            size: SIZE as u32,
-            distance: measure,
-        },
-        hnsw: HnswParams {
-            m: 16,
-            ef_construct: 100,
-        },
-    };
-    let state = PartitionState::new(params);
+    let schema = VectorSchema::unnamed(DenseParams::new(SIZE as u32, measure));
+    let state = PartitionState::new(schema);
     let changes: Vec<Change> = points.iter().cloned().map(Change::Put).collect();
     state.apply(LogPosition::new(1, 1), &changes).unwrap();
     let frozen = state.freeze().unwrap();
@@ -91,14 +91,9 @@ fn below(share: f64) -> Filter {
 
 fn request(vector: Vec<f32>, filter: Option<Filter>, exact: bool) -> SearchRequest {
     SearchRequest {
-        vector,
         filter,
-        limit: 10,
-        ef: None,
         exact,
-        score_threshold: None,
-        with_payload: PayloadSelector::None,
-        with_vector: false,
+        ..SearchRequest::new(vector, 10)
     }
 }
 
@@ -120,7 +115,7 @@ fn recall(
     let mut rng = StdRng::seed_from_u64(SEED + 1);
     let (mut hits, mut wanted) = (0, 0);
     for _ in 0..60 {
-        let base = &points[rng.random_range(0..points.len())].vector;
+        let base = vector(&points[rng.random_range(0..points.len())]);
         let query: Vec<f32> = base
             .iter()
             .map(|v| v + rng.random_range(-0.1f32..0.1))
@@ -231,7 +226,7 @@ fn filters_that_exclude_the_neighbourhood_of_the_query_and_deleted_neighbours_ke
         .map(|p| Change::Delete(p.id))
         .collect();
     state.apply(LogPosition::new(1, 3), &kept).unwrap();
-    let left = ids(&state, &request(points[0].vector.clone(), None, false));
+    let left = ids(&state, &request(vector(&points[0]).to_vec(), None, false));
     assert_eq!(
         left.len(),
         2,
@@ -243,14 +238,14 @@ fn filters_that_exclude_the_neighbourhood_of_the_query_and_deleted_neighbours_ke
 fn thresholds_limits_and_selections_shape_the_answer() {
     let points = points(2_000);
     let (state, _dir) = state(&points, Distance::Euclid, BuildOptions::default());
-    let mut wanted = request(points[3].vector.clone(), None, false);
+    let mut wanted = request(vector(&points[3]).to_vec(), None, false);
     wanted.with_payload = PayloadSelector::Include(vec!["cluster".into()]);
-    wanted.with_vector = true;
+    wanted.with_vector = VectorSelector::All;
     let best = state.search(&wanted).unwrap();
     assert_eq!(best[0].record.id, points[3].id);
     assert_eq!(best[0].score, 0.0);
     assert_eq!(best[0].version, LogPosition::new(1, 1));
-    assert_eq!(best[0].record.vector.as_ref(), Some(&points[3].vector));
+    assert_eq!(best[0].record.vectors.as_ref(), Some(&points[3].vectors));
     assert_eq!(
         serde_json::to_value(&best[0].record.payload).unwrap(),
         json!({"cluster": 0})
@@ -263,6 +258,6 @@ fn thresholds_limits_and_selections_shape_the_answer() {
     assert_eq!(state.search(&wanted).unwrap().len(), points.len());
     wanted.limit = 0;
     assert!(state.search(&wanted).unwrap().is_empty());
-    wanted.vector.pop();
+    wanted.vector = vec![0.0; SIZE - 1].into();
     assert!(state.search(&wanted).is_err());
 }

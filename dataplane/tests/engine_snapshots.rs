@@ -5,14 +5,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use brainy_coordination::manifest::{Distance, HnswParams, VectorParams};
+use brainy_coordination::manifest::{DenseParams, Distance, VectorSchema};
 use brainy_coordination::partition::SegmentMeta;
 use brainy_coordination::types::{LogPosition, SegmentId};
-use brainy_dataplane::engine::{
-    BuildOptions, Change, IndexParams, OpenOptions, PartitionState, Segment,
-};
+use brainy_dataplane::engine::{BuildOptions, Change, OpenOptions, PartitionState, Segment};
 use brainy_dataplane::model::{
-    CountRequest, PayloadSelector, Point, PointId, ScrollRequest, SearchRequest,
+    CountRequest, PayloadSelector, Point, PointId, ScrollRequest, SearchRequest, VectorSelector,
+    Vectors,
 };
 use serde_json::json;
 
@@ -27,7 +26,7 @@ fn round(number: u64) -> Vec<Change> {
         .map(|n| {
             Change::Put(Point {
                 id: PointId::Num(n),
-                vector: vec![number as f32, n as f32],
+                vectors: Vectors::unnamed(vec![number as f32, n as f32]),
                 payload: json!({"round": number}).as_object().unwrap().clone(),
             })
         })
@@ -45,7 +44,7 @@ fn read(state: &PartitionState) {
             limit: POINTS as usize,
             offset: None,
             with_payload: PayloadSelector::All,
-            with_vector: false,
+            with_vector: VectorSelector::None,
         })
         .unwrap();
     assert_eq!(page.records.len() as u64, POINTS);
@@ -61,14 +60,9 @@ fn read(state: &PartitionState) {
     for exact in [true, false] {
         let found = state
             .search(&SearchRequest {
-                vector: vec![0.0, 0.0],
-                filter: None,
-                limit: 50,
-                ef: None,
                 exact,
-                score_threshold: None,
-                with_payload: PayloadSelector::None,
-                with_vector: true,
+                with_vector: VectorSelector::All,
+                ..SearchRequest::new(vec![0.0, 0.0], 50)
             })
             .unwrap();
         assert_eq!(found.len(), 50);
@@ -85,18 +79,8 @@ fn read(state: &PartitionState) {
 
 #[test]
 fn reads_see_one_state_while_everything_changes() {
-    let params = IndexParams {
-        vector: VectorParams {
-            size: 2,
-            distance: Distance::Euclid,
-        },
-        hnsw: HnswParams {
-            m: 8,
-            ef_construct: 32,
-        },
-    };
     let dir = tempfile::tempdir().unwrap();
-    let state = PartitionState::new(params);
+    let state = PartitionState::new(VectorSchema::unnamed(DenseParams::new(2, Distance::Euclid)));
     state.apply(LogPosition::new(1, 1), &round(1)).unwrap();
     let done = AtomicBool::new(false);
     let (flushes, merges) = (AtomicUsize::new(0), AtomicUsize::new(0));

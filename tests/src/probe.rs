@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use brainy_coordination::manifest::{
-    Collection, CollectionSpec, Distance, HnswParams, VectorParams,
+    Collection, CollectionSpec, DenseParams, Distance, VectorSchema,
 };
 use brainy_coordination::types::{CollectionUid, Nonce};
 use brainy_dataplane::model::PointId;
@@ -175,11 +175,7 @@ pub fn partition_of(id: u64, partitions: u32) -> Result<u32, HarnessError> {
         created: Nonce(0),
         spec: CollectionSpec {
             partitions,
-            vector: VectorParams {
-                size: 1,
-                distance: Distance::Cosine,
-            },
-            hnsw: HnswParams::default(),
+            schema: VectorSchema::unnamed(DenseParams::new(1, Distance::Cosine)),
             extra: serde_json::Value::Null,
         },
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use brainy_coordination::document;
 use brainy_coordination::keys;
 use brainy_coordination::manifest::{
-    ClusterManifest, Collection, CollectionSpec, Distance, HnswParams, VectorParams,
+    ClusterManifest, Collection, CollectionSpec, DenseParams, Distance, VectorSchema,
 };
 use brainy_coordination::store::sim::EffectKind;
 use brainy_coordination::types::{Nonce, PartitionId};
@@ -99,11 +99,7 @@ async fn set_up(world: &Arc<World>) {
         created: Nonce(1),
         spec: CollectionSpec {
             partitions: world.partitions.len() as u32,
-            vector: VectorParams {
-                size: 1,
-                distance: Distance::Dot,
-            },
-            hnsw: HnswParams::default(),
+            schema: VectorSchema::unnamed(DenseParams::new(1, Distance::Dot)),
             extra: serde_json::Value::Null,
         },
     };

@@ -8,7 +8,8 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use super::AppState;
 use super::body::Body;
 use super::dto::points::{
-    Checks, DeletePayloadDto, OperationsDto, SetPayloadDto, UpdateVectorsDto, UpsertDto,
+    Checks, DeletePayloadDto, DeleteVectorsDto, OperationsDto, SetPayloadDto, UpdateVectorsDto,
+    UpsertDto,
 };
 use super::dto::select::SelectorDto;
 use super::errors::Answer;
@@ -33,6 +34,10 @@ pub(super) fn routes() -> Router<AppState> {
             post(clear_payload),
         )
         .route("/collections/{name}/points/vectors", put(update_vectors))
+        .route(
+            "/collections/{name}/points/vectors/delete",
+            post(delete_vectors),
+        )
         .route("/collections/{name}/points/batch", post(batch))
 }
 
@@ -90,6 +95,14 @@ async fn update_vectors(
     write(call, &name, |checks| dto.into_op(checks)).await
 }
 
+async fn delete_vectors(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<DeleteVectorsDto>,
+) -> Answer {
+    write(call, &name, |checks| dto.into_op(checks)).await
+}
+
 async fn write(
     call: Call,
     name: &str,
@@ -97,7 +110,7 @@ async fn write(
 ) -> Answer {
     let schema = call.service.schema(name).await?;
     let op = op(Checks {
-        vector: &schema.spec.vector,
+        schema: &schema.spec.schema,
         limits: &call.limits,
     })?;
     let receipt = call.service.write(name, op, call.write_options()).await?;
@@ -109,7 +122,7 @@ async fn write(
 async fn batch(call: Call, Path(name): Path<String>, Body(dto): Body<OperationsDto>) -> Answer {
     let schema = call.service.schema(&name).await?;
     let ops = dto.into_ops(Checks {
-        vector: &schema.spec.vector,
+        schema: &schema.spec.schema,
         limits: &call.limits,
     })?;
     let count = ops.len();

@@ -13,7 +13,7 @@ use super::dto::records::{HitDto, HitsDto, PageDto, RecordDto};
 use super::errors::{Answer, ApiError};
 use super::extract::{Call, Path};
 use crate::error::ServiceError;
-use crate::model::{PayloadSelector, PointId, RetrieveRequest};
+use crate::model::{PayloadSelector, PointId, RetrieveRequest, VectorSelector};
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -31,7 +31,8 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn retrieve(call: Call, Path(name): Path<String>, Body(dto): Body<RetrieveDto>) -> Answer {
-    let request = dto.into_model(&call.limits)?;
+    let schema = call.service.schema(&name).await?;
+    let request = dto.into_model(&schema.spec.schema, &call.limits)?;
     let records = call
         .service
         .retrieve(&name, request, call.params.read.clone())
@@ -44,7 +45,7 @@ async fn retrieve_one(call: Call, Path((name, id)): Path<(String, String)>) -> A
     let request = RetrieveRequest {
         ids: vec![id],
         with_payload: PayloadSelector::All,
-        with_vector: true,
+        with_vector: VectorSelector::All,
     };
     let records = call
         .service
@@ -61,7 +62,8 @@ fn no_such_point(id: PointId) -> ServiceError {
 }
 
 async fn scroll(call: Call, Path(name): Path<String>, Body(dto): Body<ScrollDto>) -> Answer {
-    let request = dto.into_model(&call.limits)?;
+    let schema = call.service.schema(&name).await?;
+    let request = dto.into_model(&schema.spec.schema, &call.limits)?;
     let page = call
         .service
         .scroll(&name, request, call.params.read.clone())
@@ -114,7 +116,7 @@ async fn search_batch(
 
 async fn one<T: IntoPlan>(call: &Call, name: &str, dto: T) -> Result<Vec<HitDto>, ServiceError> {
     let schema = call.service.schema(name).await?;
-    let plan = dto.into_plan(&schema.spec.vector, &call.limits)?;
+    let plan = dto.into_plan(&schema.spec.schema, &call.limits)?;
     Ok(run(call, name, vec![plan]).await?.pop().unwrap_or_default())
 }
 
@@ -124,7 +126,7 @@ async fn many<T: IntoPlan>(
     dto: Batch<T>,
 ) -> Result<Vec<Vec<HitDto>>, ServiceError> {
     let schema = call.service.schema(name).await?;
-    let plans = dto.into_plans(&schema.spec.vector, &call.limits)?;
+    let plans = dto.into_plans(&schema.spec.schema, &call.limits)?;
     run(call, name, plans).await
 }
 
@@ -164,10 +166,14 @@ async fn look_up(call: &Call, name: &str, plans: &mut [PlannedSearch]) -> Result
     }
     ids.sort_unstable();
     ids.dedup();
+    let asking = plans.iter().filter(|p| p.like.is_some());
+    let mut names: Vec<String> = asking.map(|p| p.request.using.clone()).collect();
+    names.sort_unstable();
+    names.dedup();
     let request = RetrieveRequest {
         ids,
         with_payload: PayloadSelector::None,
-        with_vector: true,
+        with_vector: VectorSelector::Names(names),
     };
     let mut records = call
         .service
@@ -176,11 +182,17 @@ async fn look_up(call: &Call, name: &str, plans: &mut [PlannedSearch]) -> Result
     records.sort_unstable_by_key(|r| r.id);
     for plan in plans {
         let Some(id) = plan.like else { continue };
-        let found = records.binary_search_by_key(&id, |r| r.id).ok();
-        let vector = found
-            .and_then(|i| records[i].vector.clone())
-            .ok_or_else(|| no_such_point(id))?;
-        plan.resolve(id, vector);
+        let at = records
+            .binary_search_by_key(&id, |r| r.id)
+            .map_err(|_| no_such_point(id))?;
+        let using = &plan.request.using;
+        let vectors = records[at].vectors.as_ref();
+        let vector = vectors.and_then(|v| v.get(using)).ok_or_else(|| {
+            ServiceError::BadRequest(format!(
+                "query: the point with id {id} has no vector '{using}'"
+            ))
+        })?;
+        plan.resolve(id, vector.clone());
     }
     Ok(())
 }

@@ -40,10 +40,9 @@ const ROUTES: &[(&str, &str)] = &[
         "/collections/{name}/optimizations",
         "Qdrant's optimizer report",
     ),
-    ("/collections/{name}/vectors/{vector}", "named vectors"),
     (
-        "/collections/{name}/points/vectors/delete",
-        "deleting vectors while keeping their points",
+        "/collections/{name}/vectors/{vector}",
+        "adding and dropping named vectors of a collection",
     ),
     ("/collections/{name}/points/query/groups", "grouped queries"),
     (

@@ -2,21 +2,21 @@
 
 use crate::engine::distance::normalise;
 use crate::error::ServiceError;
-use crate::model::{Distance, VectorParams};
+use crate::model::{DenseParams, Distance};
 
-/// Largest component, except in cosine collections where length does not count: squares of differences of such vectors
+/// Largest component, except where the distance is cosine and length does not count: squares of differences of such vectors
 /// sum up to finite 32-bit floats at every dimension that a collection can have.
 pub const MAX_COMPONENT: f32 = 1e15;
 
-/// Checks length and components; in cosine collections makes the vector's length 1. A zero vector stays one.
+/// Checks length and components; where the distance is cosine makes the vector's length 1. A zero vector stays one.
 ///
 /// # Errors
 /// `BadRequest` that begins with `place()` and names the limit.
 pub fn prepare(
-    mut vector: Vec<f32>,
-    params: &VectorParams,
+    vector: &mut [f32],
+    params: &DenseParams,
     place: impl Fn() -> String,
-) -> Result<Vec<f32>, ServiceError> {
+) -> Result<(), ServiceError> {
     let bad = |text: String| Err(ServiceError::BadRequest(format!("{}: {text}", place())));
     let size = params.size as usize;
     if vector.len() != size {
@@ -34,9 +34,9 @@ pub fn prepare(
         ));
     }
     if cosine {
-        normalise(&mut vector);
+        normalise(vector);
     }
-    Ok(vector)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -44,23 +44,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn params(size: u32, distance: Distance) -> VectorParams {
-        VectorParams { size, distance }
-    }
-
     fn prepared(vector: &[f32], distance: Distance) -> Result<Vec<f32>, String> {
         let size = u32::try_from(vector.len()).unwrap();
-        prepare(vector.to_vec(), &params(size, distance), || {
-            "points[3].vector".to_owned()
-        })
-        .map_err(|e| e.to_string())
+        let mut vector = vector.to_vec();
+        let place = || "points[3].vector".to_owned();
+        prepare(&mut vector, &DenseParams::new(size, distance), place)
+            .map(|()| vector)
+            .map_err(|e| e.to_string())
     }
 
     #[test]
     fn a_wrong_length_names_both_lengths() {
-        let error = prepare(vec![1.0, 2.0], &params(3, Distance::Dot), || {
-            "query".to_owned()
-        });
+        let params = DenseParams::new(3, Distance::Dot);
+        let error = prepare(&mut [1.0, 2.0], &params, || "query".to_owned());
         let text = error.unwrap_err().to_string();
         assert_eq!(
             text,

@@ -11,7 +11,7 @@ use crate::model::{Point, PointId};
 use super::error::EngineError;
 
 /// Format version of log entries.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// What happened to one point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,6 +78,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Change>, EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{MultiVector, SparseVector};
     use proptest::prelude::*;
     use serde_json::json;
     use uuid::Uuid;
@@ -86,7 +87,21 @@ mod tests {
         vec![
             Change::Put(Point {
                 id: PointId::Num(u64::MAX),
-                vector: vec![0.5, -0.0, f32::MIN_POSITIVE],
+                vectors: [
+                    (String::new(), vec![0.5, -0.0, f32::MIN_POSITIVE].into()),
+                    (
+                        "list".to_owned(),
+                        MultiVector::from_flat(2, vec![1.0; 4]).unwrap().into(),
+                    ),
+                    (
+                        "terms".to_owned(),
+                        SparseVector::new(vec![3, 7], vec![1.0, 2.0])
+                            .unwrap()
+                            .into(),
+                    ),
+                ]
+                .into_iter()
+                .collect(),
                 payload: json!({"a": [1, null, {"b": 2.5}]})
                     .as_object()
                     .unwrap()

@@ -1,7 +1,8 @@
 //! Comparing vectors.
 //!
 //! Inside the engine every measure is a *distance*: lower is nearer, any sign. [`score`] turns it into what users see:
-//! similarity for cosine and dot product (higher is better), true distance for Euclid and Manhattan (lower is better).
+//! similarity for cosine and dot product (higher is better), true distance for Euclid and Manhattan (lower is better). The
+//! score of a multi-vector is that of the sum of its internal distances.
 //!
 //! | measure   | internal distance | score           |
 //! |-----------|-------------------|-----------------|
@@ -11,8 +12,6 @@
 //! | Manhattan | sum abs(a-b)      | the same        |
 
 use crate::model::Distance;
-
-use super::error::EngineError;
 
 /// Independent sums per kernel: enough to fill the vector units and to hide the latency of an addition. With fewer, the
 /// compiler (1.95, opt-level 2) keeps half of them out of registers and the kernels take four times as long.
@@ -71,26 +70,17 @@ pub fn distance(measure: Distance, a: &[f32], b: &[f32]) -> f32 {
     if d.is_nan() { f32::INFINITY } else { d }
 }
 
-/// What users see for an internal distance; always finite.
+/// What users see for an internal distance to a query of `vectors` vectors (1 unless it is a multi-vector); always finite.
 #[must_use]
-pub fn score(measure: Distance, distance: f32) -> f32 {
+pub fn score(measure: Distance, vectors: usize, distance: f32) -> f32 {
+    let most = vectors as f32;
     let score = match measure {
-        Distance::Cosine => (-distance).clamp(-1.0, 1.0),
+        Distance::Cosine => (-distance).clamp(-most, most),
         Distance::Dot => -distance,
         Distance::Euclid => distance.max(0.0).sqrt(),
         Distance::Manhattan => distance,
     };
     score.clamp(f32::MIN, f32::MAX)
-}
-
-/// Whether `score` is at least as good as `threshold`.
-#[must_use]
-pub fn passes(measure: Distance, score: f32, threshold: f32) -> bool {
-    if higher_is_better(measure) {
-        score >= threshold
-    } else {
-        score <= threshold
-    }
 }
 
 /// Whether users see similarities (true) or distances (false).
@@ -110,32 +100,6 @@ pub fn normalise(vector: &mut [f32]) {
     let length = square.sqrt();
     for v in vector {
         *v = (f64::from(*v) / length) as f32;
-    }
-}
-
-/// Checks that a vector has `size` finite components.
-///
-/// # Errors
-/// [`EngineError::Invalid`] with the rule that it breaks.
-pub fn check_vector(vector: &[f32], size: usize) -> Result<(), EngineError> {
-    if vector.len() != size {
-        return Err(EngineError::invalid(
-            "vector",
-            format!(
-                "it has {} components, the collection's vectors have {size}",
-                vector.len()
-            ),
-        ));
-    }
-    match vector.iter().position(|v| !v.is_finite()) {
-        Some(i) => Err(EngineError::invalid(
-            "vector",
-            format!(
-                "component {i} is {}, it must be a finite 32-bit number",
-                vector[i]
-            ),
-        )),
-        None => Ok(()),
     }
 }
 
@@ -180,7 +144,7 @@ mod tests {
             for (a, b) in [(&huge, &huge), (&huge, &mixed), (&mixed, &mixed)] {
                 let d = distance(measure, a, b);
                 assert!(!d.is_nan());
-                assert!(score(measure, d).is_finite());
+                assert!(score(measure, 1, d).is_finite());
             }
         }
     }
@@ -196,30 +160,5 @@ mod tests {
         let mut zero = vec![0.0; 8];
         normalise(&mut zero);
         assert_eq!(zero, vec![0.0; 8]);
-    }
-
-    #[test]
-    fn vectors_are_checked_for_length_and_finiteness() {
-        assert!(check_vector(&[1.0, 2.0], 2).is_ok());
-        assert!(
-            check_vector(&[1.0], 2)
-                .unwrap_err()
-                .to_string()
-                .contains("2")
-        );
-        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert!(
-                check_vector(&[0.0, bad], 2)
-                    .unwrap_err()
-                    .to_string()
-                    .contains("component 1")
-            );
-        }
-    }
-
-    #[test]
-    fn thresholds_follow_the_direction_of_the_score() {
-        assert!(passes(Distance::Cosine, 0.9, 0.8) && !passes(Distance::Dot, 0.7, 0.8));
-        assert!(passes(Distance::Euclid, 0.7, 0.8) && !passes(Distance::Manhattan, 0.9, 0.8));
     }
 }

@@ -1,30 +1,32 @@
 //! Recent changes: what the segments do not contain yet.
 //!
 //! Slots are only ever added. A newer version of a point is a new slot; the older one is marked superseded from the tick of
-//! the change on, so that snapshots taken before still see it. Vectors are contiguous and compared one after the other.
-//! Long reads let go of the lock every [`STRIDE`] slots.
+//! the change on, so that snapshots taken before still see it. Each field's vectors are contiguous and compared one after
+//! the other. Long reads let go of the lock every [`STRIDE`] slots.
 //!
-//! Memory per slot: [`SLOT_BYTES`], the payload's bytes and 4 bytes a dimension; deletions have neither payload nor vector.
+//! Memory per slot: [`SLOT_BYTES`], the payload's bytes, 8 bytes a dense field and 4 a component, 48 bytes a sparse field
+//! and 8 an index; deletions have neither payload nor vectors.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use brainy_coordination::types::LogPosition;
 use parking_lot::RwLock;
 
-use crate::model::{Distance, Payload, PointId, VectorParams};
+use crate::model::{Payload, PointId, SparseVector, VectorSchema, VectorSelector, Vectors};
 
-use super::distance::distance;
 use super::error::EngineError;
 use super::filter::CompiledFilter;
 use super::payload;
-use super::segment::Query;
+use super::query::Query;
+use super::stored::{self, DenseRows, Named, RowVectors, SparseRef};
 use super::topk::{Near, TopK};
 
 /// Slots read under one hold of the lock.
 const STRIDE: usize = 1024;
-/// Bytes of a slot and its place in the order of ids, without payload and vector.
+/// Bytes of a slot and its place in the order of ids, without payload and vectors.
 const SLOT_BYTES: usize = size_of::<Slot>() + 40;
 /// A slot that was not superseded.
 const NEVER: u64 = u64::MAX;
@@ -38,13 +40,13 @@ struct Slot {
     born: u64,
     dead: AtomicU64,
     previous: u32,
-    /// Payload bytes and number of the vector; absent for deletions.
-    put: Option<(Box<[u8]>, u32)>,
+    /// Absent for deletions.
+    payload: Option<Box<[u8]>>,
 }
 
 impl Slot {
     fn is_live(&self, tick: u64) -> bool {
-        self.put.is_some() && self.born <= tick && tick < self.dead.load(Ordering::Relaxed)
+        self.payload.is_some() && self.born <= tick && tick < self.dead.load(Ordering::Relaxed)
     }
 
     /// Ends the slot's life at `tick`; whether a point ended with it.
@@ -52,14 +54,42 @@ impl Slot {
         let first = self
             .dead
             .compare_exchange(NEVER, tick, Ordering::Relaxed, Ordering::Relaxed);
-        first.is_ok() && self.put.is_some()
+        first.is_ok() && self.payload.is_some()
     }
 }
 
-#[derive(Debug, Default)]
+/// Dense vectors of one field.
+#[derive(Debug)]
+struct Column {
+    size: usize,
+    data: Vec<f32>,
+    /// Of each slot: number of its first vector, and how many it has.
+    places: Vec<(u32, u32)>,
+}
+
+impl Column {
+    fn add(&mut self, rows: DenseRows<'_>) -> usize {
+        let first = self.data.len() / self.size;
+        let rows = rows.iter();
+        let (count, before) = (rows.len(), self.data.len());
+        rows.for_each(|row| self.data.extend_from_slice(row));
+        self.places.push((first as u32, count as u32));
+        (self.data.len() - before) * size_of::<f32>() + size_of::<(u32, u32)>()
+    }
+
+    fn rows(&self, slot: u32) -> DenseRows<'_> {
+        let (first, count) = self.places[slot as usize];
+        let data = &self.data[first as usize * self.size..][..count as usize * self.size];
+        DenseRows::new(data, self.size, self.size)
+    }
+}
+
+#[derive(Debug)]
 struct Inner {
     slots: Vec<Slot>,
-    vectors: Vec<f32>,
+    dense: Vec<Column>,
+    /// Sparse vectors of each field, slot by slot.
+    sparse: Vec<Vec<Option<SparseVector>>>,
     /// Newest slot of each id.
     newest: BTreeMap<PointId, u32>,
     /// Points that are not superseded.
@@ -71,7 +101,7 @@ struct Inner {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Memtable {
-    vector: VectorParams,
+    schema: Arc<VectorSchema>,
     inner: RwLock<Inner>,
 }
 
@@ -80,22 +110,61 @@ pub(crate) struct Memtable {
 pub(crate) struct MemPoint {
     pub(crate) version: LogPosition,
     pub(crate) payload: Box<[u8]>,
-    pub(crate) vector: Vec<f32>,
+    pub(crate) vectors: Vectors,
 }
 
 /// One change as a segment stores it.
 pub(crate) enum Latest<'m> {
-    Put(&'m [u8], &'m [f32]),
+    Put(&'m [u8], &'m dyn RowVectors),
     Deleted,
 }
 
+/// The vectors of a slot; a deletion has none.
+struct SlotVectors<'m> {
+    inner: &'m Inner,
+    slot: u32,
+}
+
+impl RowVectors for SlotVectors<'_> {
+    fn dense(&self, field: usize) -> DenseRows<'_> {
+        self.inner.dense[field].rows(self.slot)
+    }
+
+    fn sparse(&self, field: usize) -> Option<SparseRef<'_>> {
+        self.inner.sparse[field][self.slot as usize]
+            .as_ref()
+            .map(SparseRef::from)
+    }
+}
+
 impl Inner {
+    fn new(schema: &VectorSchema) -> Self {
+        let columns = schema.vectors.values().map(|params| Column {
+            size: params.size as usize,
+            data: Vec::new(),
+            places: Vec::new(),
+        });
+        Self {
+            slots: Vec::new(),
+            dense: columns.collect(),
+            sparse: vec![Vec::new(); schema.sparse_vectors.len()],
+            newest: BTreeMap::new(),
+            live: 0,
+            bytes: 0,
+            last: LogPosition::default(),
+        }
+    }
+
+    fn vectors(&self, slot: u32) -> SlotVectors<'_> {
+        SlotVectors { inner: self, slot }
+    }
+
     fn add(
         &mut self,
         id: PointId,
         version: LogPosition,
         born: u64,
-        put: Option<(Box<[u8]>, &[f32])>,
+        put: Option<(Box<[u8]>, &dyn RowVectors)>,
     ) -> bool {
         let slot = self.slots.len() as u32;
         let previous = self.newest.insert(id, slot);
@@ -103,11 +172,20 @@ impl Inner {
         self.live -= usize::from(ended);
         self.live += usize::from(put.is_some());
         self.bytes += SLOT_BYTES;
-        let put = put.map(|(payload, vector)| {
-            self.bytes += payload.len() + size_of_val(vector);
-            let number = self.vectors.len() / vector.len().max(1);
-            self.vectors.extend_from_slice(vector);
-            (payload, number as u32)
+        let vectors = put.as_ref().map(|(_, vectors)| *vectors);
+        for (field, column) in self.dense.iter_mut().enumerate() {
+            let rows = vectors.map(|v| v.dense(field)).unwrap_or_default();
+            self.bytes += column.add(rows);
+        }
+        for (field, column) in self.sparse.iter_mut().enumerate() {
+            let vector = vectors.and_then(|v| v.sparse(field));
+            self.bytes += size_of::<SparseVector>();
+            self.bytes += vector.map_or(0, |v| v.indices.len() * 8);
+            column.push(vector.and_then(|v| v.to_owned()));
+        }
+        let payload = put.map(|(payload, _)| {
+            self.bytes += payload.len();
+            payload
         });
         self.slots.push(Slot {
             id,
@@ -115,7 +193,7 @@ impl Inner {
             born,
             dead: AtomicU64::new(NEVER),
             previous: previous.unwrap_or(NONE),
-            put,
+            payload,
         });
         self.last = self.last.max(version);
         ended
@@ -134,36 +212,27 @@ impl Inner {
             slot = s.previous;
         }
     }
-
-    fn vector(&self, number: u32, size: usize) -> &[f32] {
-        &self.vectors[number as usize * size..][..size]
-    }
 }
 
 impl Memtable {
-    pub(crate) fn new(vector: VectorParams) -> Self {
-        Self {
-            vector,
-            inner: RwLock::default(),
-        }
+    pub(crate) fn new(schema: Arc<VectorSchema>) -> Self {
+        let inner = RwLock::new(Inner::new(&schema));
+        Self { schema, inner }
     }
 
-    fn size(&self) -> usize {
-        self.vector.size as usize
-    }
-
-    /// Adds a version of a point. The vector fits the parameters.
+    /// Adds a version of a point. The vectors fit the schema.
     pub(crate) fn put(
         &self,
         id: PointId,
         version: LogPosition,
         born: u64,
         payload: Vec<u8>,
-        vector: &[f32],
+        vectors: &Vectors,
     ) {
-        self.inner
-            .write()
-            .add(id, version, born, Some((payload.into(), vector)));
+        let schema = &self.schema;
+        let row = Named { schema, vectors };
+        let put = Some((payload.into(), &row as &dyn RowVectors));
+        self.inner.write().add(id, version, born, put);
     }
 
     /// Adds a deletion.
@@ -176,7 +245,7 @@ impl Memtable {
         let inner = self.inner.read();
         inner.newest.get(&id).is_some_and(|slot| {
             let slot = &inner.slots[*slot as usize];
-            slot.put.is_some() && slot.dead.load(Ordering::Relaxed) == NEVER
+            slot.payload.is_some() && slot.dead.load(Ordering::Relaxed) == NEVER
         })
     }
 
@@ -227,10 +296,11 @@ impl Memtable {
         mut each: impl FnMut(PointId, LogPosition, Latest<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let inner = self.inner.read();
-        for (id, slot) in &inner.newest {
-            let slot = &inner.slots[*slot as usize];
-            let change = match &slot.put {
-                Some((payload, number)) => Latest::Put(payload, inner.vector(*number, self.size())),
+        for (id, number) in &inner.newest {
+            let slot = &inner.slots[*number as usize];
+            let vectors = inner.vectors(*number);
+            let change = match &slot.payload {
+                Some(payload) => Latest::Put(payload, &vectors),
                 None => Latest::Deleted,
             };
             each(*id, slot.version, change)?;
@@ -241,12 +311,12 @@ impl Memtable {
     /// A copy without the changes up to `position`.
     pub(crate) fn after(&self, position: LogPosition) -> Self {
         let inner = self.inner.read();
-        let mut kept = Inner::default();
-        for slot in inner.slots.iter().filter(|s| s.version > position) {
-            let put = slot
-                .put
-                .as_ref()
-                .map(|(payload, number)| (payload.clone(), inner.vector(*number, self.size())));
+        let mut kept = Inner::new(&self.schema);
+        let slots = (0u32..).zip(&inner.slots);
+        for (number, slot) in slots.filter(|(_, s)| s.version > position) {
+            let vectors = inner.vectors(number);
+            let put = slot.payload.clone();
+            let put = put.map(|payload| (payload, &vectors as &dyn RowVectors));
             kept.add(slot.id, slot.version, slot.born, put);
             // Whatever ended it, here or in a newer layer, ended it in the copy too.
             let dead = slot.dead.load(Ordering::Relaxed);
@@ -255,19 +325,20 @@ impl Memtable {
             }
         }
         Self {
-            vector: self.vector,
+            schema: Arc::clone(&self.schema),
             inner: RwLock::new(kept),
         }
     }
 
-    pub(crate) fn get(&self, id: PointId, tick: u64) -> Option<MemPoint> {
+    /// The point, with the vectors that are wanted.
+    pub(crate) fn get(&self, id: PointId, tick: u64, wanted: &VectorSelector) -> Option<MemPoint> {
         let inner = self.inner.read();
-        let slot = &inner.slots[inner.live_slot(id, tick)? as usize];
-        let (payload, number) = slot.put.as_ref()?;
+        let number = inner.live_slot(id, tick)?;
+        let slot = &inner.slots[number as usize];
         Some(MemPoint {
             version: slot.version,
-            payload: payload.clone(),
-            vector: inner.vector(*number, self.size()).to_vec(),
+            payload: slot.payload.clone()?,
+            vectors: stored::collect(&self.schema, &inner.vectors(number), wanted),
         })
     }
 
@@ -306,8 +377,8 @@ impl Memtable {
         filter: Option<&CompiledFilter>,
     ) -> Result<usize, EngineError> {
         let mut count = 0;
-        self.for_live(tick, |_, slot| {
-            count += usize::from(matches(slot, filter)?);
+        self.for_live(tick, |inner, number| {
+            count += usize::from(matches(&inner.slots[number as usize], filter)?);
             Ok(())
         })?;
         Ok(count)
@@ -319,15 +390,13 @@ impl Memtable {
         query: &Query<'_>,
         tick: u64,
     ) -> Result<Vec<Near<PointId>>, EngineError> {
-        let measure: Distance = self.vector.distance;
-        let size = self.size();
         let mut top = TopK::new(query.limit);
-        self.for_live(tick, |inner, slot| {
-            let Some((_, number)) = &slot.put else {
-                return Ok(());
-            };
-            let distance = distance(measure, query.vector, inner.vector(*number, size));
-            if top.admits(distance) && matches(slot, query.filter)? {
+        self.for_live(tick, |inner, number| {
+            let slot = &inner.slots[number as usize];
+            if let Some(distance) = query.distance(&inner.vectors(number))
+                && top.admits(distance)
+                && matches(slot, query.filter)?
+            {
                 top.push(Near {
                     distance,
                     key: slot.id,
@@ -341,19 +410,20 @@ impl Memtable {
     fn for_live(
         &self,
         tick: u64,
-        mut each: impl FnMut(&Inner, &Slot) -> Result<(), EngineError>,
+        mut each: impl FnMut(&Inner, u32) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let mut start = 0;
         loop {
             let inner = self.inner.read();
             let end = inner.slots.len().min(start + STRIDE);
-            for slot in inner.slots.get(start..end).unwrap_or_default() {
+            for number in start..end {
+                let slot = &inner.slots[number];
                 // Slots are in order of birth: the rest is younger than the snapshot.
                 if slot.born > tick {
                     return Ok(());
                 }
                 if slot.is_live(tick) {
-                    each(&inner, slot)?;
+                    each(&inner, number as u32)?;
                 }
             }
             if end == inner.slots.len() {
@@ -365,7 +435,7 @@ impl Memtable {
 }
 
 fn matches(slot: &Slot, filter: Option<&CompiledFilter>) -> Result<bool, EngineError> {
-    let (Some(filter), Some((bytes, _))) = (filter, &slot.put) else {
+    let (Some(filter), Some(bytes)) = (filter, &slot.payload) else {
         return Ok(true);
     };
     let fields = match filter.keys() {

@@ -16,6 +16,8 @@
 //! | [`change`] | the physical log entry |
 //! | [`mod@resolve`] | from what a user asked for to changes |
 //! | [`filter`], [`path`], [`payload`] | payloads and conditions on them |
+//! | `schema`, `stored` | vectors checked, and borrowed from a layer |
+//! | `query` | a search as layers carry it out |
 //! | `hnsw` | the graph: built, stored, searched |
 //! | [`segment`] | immutable files: written, verified, searched |
 //! | `memtable` | recent changes |
@@ -34,46 +36,18 @@ mod memtable;
 pub mod partition;
 pub mod path;
 pub mod payload;
+mod query;
 pub mod resolve;
+mod schema;
 pub mod segment;
+mod stored;
 mod topk;
-
-use brainy_coordination::manifest::{HnswParams, VectorParams};
 
 pub use change::Change;
 pub use error::EngineError;
 pub use hnsw::{BuildOptions, GraphBuilder};
 pub use partition::{Frozen, PartitionState, Stats};
+pub use query::is_similarity;
 pub use resolve::{Overlay, PointView, resolve};
+pub(crate) use schema::vector_names;
 pub use segment::{OpenOptions, Segment, SegmentBuilder};
-
-/// What the points of a collection look like and how they are indexed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IndexParams {
-    /// Vectors.
-    pub vector: VectorParams,
-    /// The graph of a segment.
-    pub hnsw: HnswParams,
-}
-
-impl IndexParams {
-    /// Checks the ranges that the engine can hold.
-    ///
-    /// # Errors
-    /// [`EngineError::Invalid`] naming the value and its range.
-    pub fn validate(&self) -> Result<(), EngineError> {
-        let HnswParams { m, ef_construct } = self.hnsw;
-        let check = |what: &str, value: u32, min: u32, max: u32| {
-            if (min..=max).contains(&value) {
-                return Ok(());
-            }
-            Err(EngineError::invalid(
-                format!("{what} {value}"),
-                format!("it must be from {min} to {max}"),
-            ))
-        };
-        check("vector size", self.vector.size, 1, 65_536)?;
-        check("hnsw m", m, 2, 256)?;
-        check("hnsw ef_construct", ef_construct, 4, 10_000)
-    }
-}

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Filter, Payload, Point, PointId, Selector, WriteOp};
+use crate::model::{Filter, Payload, Point, PointId, Selector, Vectors, WriteOp};
 
 use super::change::Change;
 use super::error::EngineError;
@@ -76,15 +76,39 @@ pub fn resolve(op: &WriteOp, view: &dyn PointView) -> Result<Vec<Change>, Engine
         }
         WriteOp::ClearPayload(selector) => edit(selector, view, Payload::clear),
         WriteOp::UpdateVectors(updates) => {
-            let last: BTreeMap<PointId, &Vec<f32>> =
-                updates.iter().map(|u| (u.id, &u.vector)).collect();
+            // Of several updates of one point in a request, later ones win name by name.
+            let mut merged: BTreeMap<PointId, Vectors> = BTreeMap::new();
+            for update in updates {
+                let vectors = merged.entry(update.id).or_default();
+                for (name, vector) in update.vectors.iter() {
+                    vectors.insert(name, vector.clone());
+                }
+            }
             let mut changes = Vec::new();
-            for (id, vector) in last {
-                if let Some(mut point) = view.get(id)?
-                    && point.vector != *vector
-                {
-                    point.vector.clone_from(vector);
-                    changes.push(Change::Put(point));
+            for (id, vectors) in merged {
+                if let Some(mut point) = view.get(id)? {
+                    let before = point.vectors.clone();
+                    for (name, vector) in vectors {
+                        point.vectors.insert(name, vector);
+                    }
+                    if point.vectors != before {
+                        changes.push(Change::Put(point));
+                    }
+                }
+            }
+            Ok(changes)
+        }
+        WriteOp::DeleteVectors { selector, names } => {
+            let mut changes = Vec::new();
+            for id in select(selector, view)? {
+                if let Some(mut point) = view.get(id)? {
+                    let before = point.vectors.len();
+                    names
+                        .iter()
+                        .for_each(|name| drop(point.vectors.remove(name)));
+                    if point.vectors.len() != before {
+                        changes.push(Change::Put(point));
+                    }
                 }
             }
             Ok(changes)

@@ -39,7 +39,7 @@ impl Map {
 fn point(id: u64, payload: Value) -> Point {
     Point {
         id: PointId::Num(id),
-        vector: vec![id as f32],
+        vectors: Vectors::unnamed(vec![id as f32]),
         payload: payload.as_object().unwrap().clone(),
     }
 }
@@ -137,7 +137,7 @@ fn unknown_ids_and_edits_without_effect_log_nothing() {
     let map = state();
     let update = |id, v| VectorUpdate {
         id: PointId::Num(id),
-        vector: vec![v],
+        vectors: Vectors::unnamed(vec![v]),
     };
     for op in [
         WriteOp::Delete(ids(&[98, 99])),
@@ -163,13 +163,45 @@ fn upserts_keep_the_last_version_and_vectors_change_alone() {
     );
     let op = WriteOp::UpdateVectors(vec![VectorUpdate {
         id: PointId::Num(2),
-        vector: vec![9.0],
+        vectors: Vectors::unnamed(vec![9.0]),
     }]);
     let expected = Point {
-        vector: vec![9.0],
+        vectors: Vectors::unnamed(vec![9.0]),
         ..point(2, json!({"a": 2}))
     };
     assert_eq!(resolve(&op, &map).unwrap(), vec![Change::Put(expected)]);
+}
+
+#[test]
+fn vectors_change_and_go_by_name() {
+    let mut map = state();
+    let named = |name: &str, v: f32| Vectors::from_iter([(name.to_owned(), vec![v].into())]);
+    let update = |vectors| VectorUpdate {
+        id: PointId::Num(2),
+        vectors,
+    };
+    // Later updates of a request win name by name; names that are not given stay.
+    let op = WriteOp::UpdateVectors(vec![
+        update(named("b", 1.0)),
+        update(named("a", 2.0)),
+        update(named("b", 3.0)),
+    ]);
+    let changes = resolve(&op, &map).unwrap();
+    let mut expected = point(2, json!({"a": 2}));
+    expected.vectors.insert("a", vec![2.0].into());
+    expected.vectors.insert("b", vec![3.0].into());
+    assert_eq!(changes, vec![Change::Put(expected.clone())]);
+    map.apply(&changes);
+    let delete = |names: &[&str]| WriteOp::DeleteVectors {
+        selector: ids(&[1, 2, 99]),
+        names: names.iter().map(|n| (*n).to_owned()).collect(),
+    };
+    expected.vectors = named("b", 3.0);
+    let changes = resolve(&delete(&["", "a"]), &map).unwrap();
+    assert_eq!(changes.len(), 2, "point 1 loses its only vector and stays");
+    assert_eq!(changes[1], Change::Put(expected));
+    map.apply(&changes);
+    assert_eq!(resolve(&delete(&["", "a"]), &map).unwrap(), vec![]);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::Vectors;
+
 /// Payload of a point: a JSON object.
 pub type Payload = serde_json::Map<String, serde_json::Value>;
 
@@ -90,14 +92,14 @@ impl<'de> Deserialize<'de> for PointId {
     }
 }
 
-/// A whole point. The vector is as it is stored: of unit length in cosine collections.
+/// A whole point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// Identity.
     pub id: PointId,
-    /// Components; the length is the collection's vector size, all finite.
-    #[serde(with = "super::f32_le")]
-    pub vector: Vec<f32>,
+    /// Any of the collection's vectors, as they are stored: finite, of the collection's sizes and kinds, of unit length where
+    /// the distance is cosine.
+    pub vectors: Vectors,
     /// Payload, empty when there is none.
     pub payload: Payload,
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use brainy_coordination::types::{LogPosition, Nonce, PartitionId};
 use serde::{Deserialize, Serialize};
 
-use super::{Filter, Payload, Point, PointId};
+use super::{Filter, Payload, Point, PointId, Vector, Vectors};
 
 /// Which points an operation concerns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,18 +50,24 @@ pub enum WriteOp {
     },
     /// Empty the points' payloads.
     ClearPayload(Selector),
-    /// Replace vectors of existing points; unknown ids are ignored.
+    /// Add or replace vectors of existing points by name; unknown ids are ignored.
     UpdateVectors(Vec<VectorUpdate>),
+    /// Remove vectors by name; the points stay.
+    DeleteVectors {
+        /// Which points.
+        selector: Selector,
+        /// Names of vectors.
+        names: Vec<String>,
+    },
 }
 
-/// A new vector for an existing point.
+/// New vectors for an existing point, which keeps its others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VectorUpdate {
     /// Which point.
     pub id: PointId,
-    /// The vector, as [`Point::vector`].
-    #[serde(with = "super::f32_le")]
-    pub vector: Vec<f32>,
+    /// The vectors, as [`Point::vectors`].
+    pub vectors: Vectors,
 }
 
 /// How a write is to be carried out.
@@ -153,12 +159,54 @@ pub enum PayloadSelector {
     Exclude(Vec<String>),
 }
 
+/// Which vectors to return.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VectorSelector {
+    /// None.
+    #[default]
+    None,
+    /// All that the point has.
+    All,
+    /// Those of these names that the point has.
+    Names(Vec<String>),
+}
+
+impl VectorSelector {
+    /// Whether the vector of this name is to be returned.
+    #[must_use]
+    pub fn wants(&self, name: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Names(names) => names.iter().any(|n| n == name),
+        }
+    }
+
+    /// Whether vectors are to be returned at all.
+    #[must_use]
+    pub fn wants_any(&self) -> bool {
+        *self != Self::None
+    }
+}
+
+/// How a search uses the codes of dense vectors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CodeUse {
+    /// Compare full vectors although there are codes.
+    pub ignore: bool,
+    /// Whether full vectors rank what codes found; they do unless this is `Some(false)`.
+    pub rescore: Option<bool>,
+    /// How many times the limit codes are to find for full vectors to rank; chosen by the engine when absent.
+    pub oversampling: Option<f32>,
+}
+
 /// Nearest neighbours.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchRequest {
-    /// The query, checked and, in cosine collections, normalised.
-    #[serde(with = "super::f32_le")]
-    pub vector: Vec<f32>,
+    /// The query, checked and, where the distance is cosine, normalised.
+    pub vector: Vector,
+    /// Name of the vector of each point that the query is compared with.
+    pub using: String,
     /// Only points that match.
     pub filter: Option<Filter>,
     /// How many of the best to return (offset already added).
@@ -167,12 +215,33 @@ pub struct SearchRequest {
     pub ef: Option<usize>,
     /// Compare with every point instead of walking the graph.
     pub exact: bool,
+    /// Use of codes.
+    pub codes: CodeUse,
     /// Worse scores are left out.
     pub score_threshold: Option<f32>,
     /// Payload to return.
     pub with_payload: PayloadSelector,
-    /// Whether to return vectors.
-    pub with_vector: bool,
+    /// Vectors to return.
+    pub with_vector: VectorSelector,
+}
+
+impl SearchRequest {
+    /// The `limit` points whose unnamed vectors are nearest to `vector`, their ids and scores only.
+    #[must_use]
+    pub fn new(vector: impl Into<Vector>, limit: usize) -> Self {
+        Self {
+            vector: vector.into(),
+            using: String::new(),
+            filter: None,
+            limit,
+            ef: None,
+            exact: false,
+            codes: CodeUse::default(),
+            score_threshold: None,
+            with_payload: PayloadSelector::None,
+            with_vector: VectorSelector::None,
+        }
+    }
 }
 
 /// Points by id.
@@ -182,8 +251,8 @@ pub struct RetrieveRequest {
     pub ids: Vec<PointId>,
     /// Payload to return.
     pub with_payload: PayloadSelector,
-    /// Whether to return vectors.
-    pub with_vector: bool,
+    /// Vectors to return.
+    pub with_vector: VectorSelector,
 }
 
 /// Points in id order.
@@ -197,8 +266,8 @@ pub struct ScrollRequest {
     pub offset: Option<PointId>,
     /// Payload to return.
     pub with_payload: PayloadSelector,
-    /// Whether to return vectors.
-    pub with_vector: bool,
+    /// Vectors to return.
+    pub with_vector: VectorSelector,
 }
 
 /// How many points match.
@@ -215,8 +284,8 @@ pub struct Record {
     pub id: PointId,
     /// What [`PayloadSelector`] asked for.
     pub payload: Option<Payload>,
-    /// The vector, if asked for.
-    pub vector: Option<Vec<f32>>,
+    /// What [`VectorSelector`] asked for, if it asked for any.
+    pub vectors: Option<Vectors>,
 }
 
 /// A search hit.

@@ -46,7 +46,7 @@ pub use config::NodeConfig;
 pub use host::HostStatus;
 pub use membership::Membership;
 
-use crate::engine::{IndexParams, PartitionState};
+use crate::engine::PartitionState;
 use crate::error::ServiceError;
 use crate::service::Limits;
 use cache::SegmentCache;
@@ -182,13 +182,9 @@ impl Node {
                     if self.0.hosts.read().contains_key(&partition) {
                         continue;
                     }
-                    let params = IndexParams {
-                        vector: collection.spec.vector,
-                        hnsw: collection.spec.hnsw,
-                    };
                     let machine = PartitionMachine::new(
                         partition.clone(),
-                        PartitionState::new(params),
+                        PartitionState::new(collection.spec.schema.clone()),
                         self.0.cache.clone(),
                         self.config().can_read(),
                         self.0.context.budget.clone(),

@@ -7,10 +7,9 @@ use futures::future::try_join_all;
 
 use super::Node;
 use super::rpc::{PartitionFigures, ReadAnswer, ReadQuery};
-use crate::engine::EngineError;
-use crate::engine::distance::higher_is_better;
+use crate::engine::{EngineError, is_similarity};
 use crate::error::ServiceError;
-use crate::model::{Consistency, Distance, ReadOptions, ScoredPoint, ScrollPage};
+use crate::model::{Consistency, ReadOptions, ScoredPoint, ScrollPage, VectorSchema};
 
 impl Node {
     /// Reads `partitions`, all of one collection and all hosted here, after making each as fresh as asked.
@@ -43,14 +42,18 @@ impl Node {
             host.freshen(consistency, at_least)
         }))
         .await?;
-        let measure = self.measure(partitions.first());
         // Searching is CPU work: it must not hold up the runtime's threads.
         tokio::task::spawn_blocking(move || {
             let answers = hosts
                 .iter()
                 .map(|host| read_partition(host.machine().state(), &query))
                 .collect::<Result<Vec<_>, _>>()?;
-            Ok(merge(&query, measure, answers))
+            // All are of one collection.
+            let schema = hosts.first().map(|host| host.machine().state().schema());
+            Ok(match schema {
+                Some(schema) => merge(&query, schema, answers),
+                None => merge(&query, &VectorSchema::default(), answers),
+            })
         })
         .await
         .map_err(|_| ServiceError::Unavailable("this instance is shutting down".to_owned()))?
@@ -64,13 +67,6 @@ impl Node {
             Level::Bounded => Consistency::Bounded(settings.bounded_staleness_ms),
             Level::Strong => Consistency::Strong,
         }
-    }
-
-    fn measure(&self, partition: Option<&PartitionId>) -> Distance {
-        let view = self.view().get();
-        partition
-            .and_then(|p| view.by_uid(&p.collection))
-            .map_or(Distance::Cosine, |c| c.spec.vector.distance)
     }
 }
 
@@ -105,7 +101,11 @@ fn read_partition(
 
 /// Merges answers about disjoint sets of points to what one answer about all of them would have been.
 #[must_use]
-pub(super) fn merge(query: &ReadQuery, measure: Distance, answers: Vec<ReadAnswer>) -> ReadAnswer {
+pub(super) fn merge(
+    query: &ReadQuery,
+    schema: &VectorSchema,
+    answers: Vec<ReadAnswer>,
+) -> ReadAnswer {
     match query {
         ReadQuery::Search(requests) => {
             let mut merged: Vec<Vec<ScoredPoint>> = vec![Vec::new(); requests.len()];
@@ -118,7 +118,8 @@ pub(super) fn merge(query: &ReadQuery, measure: Distance, answers: Vec<ReadAnswe
                 }
             }
             for (hits, request) in merged.iter_mut().zip(requests) {
-                hits.sort_by(|a, b| better_first(measure, a, b));
+                let similarity = is_similarity(schema, &request.using);
+                hits.sort_by(|a, b| better_first(similarity, a, b));
                 hits.truncate(request.limit);
             }
             ReadAnswer::Search(merged)
@@ -175,8 +176,8 @@ pub(super) fn merge(query: &ReadQuery, measure: Distance, answers: Vec<ReadAnswe
     }
 }
 
-fn better_first(measure: Distance, a: &ScoredPoint, b: &ScoredPoint) -> Ordering {
-    let by_score = if higher_is_better(measure) {
+fn better_first(similarity: bool, a: &ScoredPoint, b: &ScoredPoint) -> Ordering {
+    let by_score = if similarity {
         b.score.total_cmp(&a.score)
     } else {
         a.score.total_cmp(&b.score)

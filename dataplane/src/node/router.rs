@@ -85,6 +85,12 @@ pub(super) fn split(collection: &Collection, op: WriteOp) -> BTreeMap<PartitionI
                 payload: payload.clone(),
             })
         }
+        WriteOp::DeleteVectors { selector, names } => {
+            with_selector(collection, selector, |selector| WriteOp::DeleteVectors {
+                selector,
+                names: names.clone(),
+            })
+        }
         WriteOp::DeletePayload { selector, keys } => {
             with_selector(collection, selector, |selector| WriteOp::DeletePayload {
                 selector,

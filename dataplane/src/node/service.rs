@@ -8,7 +8,9 @@ use brainy_coordination::assignment::MemberState;
 use brainy_coordination::config::{ConfigError, ConfigStore, SharedConfig};
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::handoff::Local;
-use brainy_coordination::manifest::{self, Collection, CollectionSpec, HnswParams, ManifestError};
+use brainy_coordination::manifest::{
+    self, Collection, CollectionSpec, ManifestError, VectorSchema,
+};
 use brainy_coordination::rebalance;
 use brainy_coordination::types::{LogPosition, Nonce, PartitionId};
 use serde_json::{Value, json};
@@ -20,8 +22,8 @@ use super::read::merge;
 use super::rpc::{PartitionFigures, ReadAnswer, ReadQuery};
 use crate::error::ServiceError;
 use crate::model::{
-    CountRequest, Distance, ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage,
-    ScrollRequest, SearchRequest, WriteOp, WriteOptions, WriteReceipt,
+    CountRequest, ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest,
+    SearchRequest, WriteOp, WriteOptions, WriteReceipt,
 };
 use crate::service::{CollectionInfo, CreateCollection, DataService, Limits};
 
@@ -47,15 +49,9 @@ impl DataService for Node {
         name: &str,
         spec: CreateCollection,
     ) -> Result<(), ServiceError> {
-        let defaults = HnswParams::default();
-        let (m, ef_construct) = spec.hnsw;
         let spec = CollectionSpec {
             partitions: spec.partitions.unwrap_or(self.config().partitions),
-            vector: spec.vector,
-            hnsw: HnswParams {
-                m: m.unwrap_or(defaults.m),
-                ef_construct: ef_construct.unwrap_or(defaults.ef_construct),
-            },
+            schema: spec.schema,
             extra: Value::Null,
         };
         let created = Nonce::random();
@@ -105,7 +101,7 @@ impl DataService for Node {
                 ReadQuery::Stats,
             )
             .await?;
-        let merged = merge(&ReadQuery::Stats, Distance::Dot, answers);
+        let merged = merge(&ReadQuery::Stats, &VectorSchema::default(), answers);
         let figures = match merged {
             ReadAnswer::Stats(figures) => figures,
             _ => PartitionFigures::default(),
@@ -159,7 +155,7 @@ impl DataService for Node {
         partitions.dedup();
         let query = ReadQuery::Retrieve(request);
         let answers = self.route_read(partitions, options, query.clone()).await?;
-        match merge(&query, collection.spec.vector.distance, answers) {
+        match merge(&query, &collection.spec.schema, answers) {
             ReadAnswer::Retrieve(records) => Ok(records),
             _ => Err(mismatch()),
         }
@@ -381,7 +377,7 @@ impl Node {
     ) -> Result<ReadAnswer, ServiceError> {
         let partitions = collection.partitions().collect();
         let answers = self.route_read(partitions, options, query.clone()).await?;
-        Ok(merge(&query, collection.spec.vector.distance, answers))
+        Ok(merge(&query, &collection.spec.schema, answers))
     }
 
     /// Accepts the loss of a damaged or missing log slot, so that the partition goes on after it.

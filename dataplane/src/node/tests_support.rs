@@ -1,7 +1,7 @@
 //! Values that several unit tests of the node need.
 
 use brainy_coordination::manifest::{
-    Collection, CollectionSpec, Distance, HnswParams, VectorParams,
+    Collection, CollectionSpec, DenseParams, Distance, VectorSchema,
 };
 use brainy_coordination::types::{CollectionUid, Nonce};
 
@@ -12,8 +12,7 @@ pub(crate) fn collection(partitions: u32, size: u32, distance: Distance) -> Coll
         created: Nonce(1),
         spec: CollectionSpec {
             partitions,
-            vector: VectorParams { size, distance },
-            hnsw: HnswParams::default(),
+            schema: VectorSchema::unnamed(DenseParams::new(size, distance)),
             extra: serde_json::Value::Null,
         },
     }

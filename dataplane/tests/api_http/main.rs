@@ -16,3 +16,4 @@ mod points;
 mod queries;
 mod support;
 mod unsupported;
+mod vectors;

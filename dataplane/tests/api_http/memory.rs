@@ -1,15 +1,12 @@
-//! A small service for tests of the HTTP layer: really stores points, in memory, in one partition per
-//! collection. Filters and payload paths are the engine's.
+//! A small service for tests of the HTTP layer: really stores points, in memory, in one partition of the engine per
+//! collection.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use brainy_coordination::manifest::{Collection, CollectionSpec, HnswParams};
+use brainy_coordination::manifest::{Collection, CollectionSpec};
 use brainy_coordination::types::{CollectionUid, LogPosition, Nonce, PartitionId};
-use brainy_dataplane::engine::filter::CompiledFilter;
-use brainy_dataplane::engine::path::{self, Path};
-use brainy_dataplane::engine::payload::Selection;
+use brainy_dataplane::engine::{EngineError, PartitionState, resolve};
 use brainy_dataplane::error::ServiceError;
 use brainy_dataplane::model::*;
 use brainy_dataplane::service::{CollectionInfo, CreateCollection, DataService, Limits};
@@ -26,9 +23,23 @@ pub(crate) enum Fault {
 
 struct Stored {
     collection: Collection,
-    points: BTreeMap<PointId, (Point, LogPosition)>,
+    points: PartitionState,
     log: u64,
     seen: Vec<Nonce>,
+}
+
+impl Stored {
+    fn apply(&mut self, op: &WriteOp) -> Result<LogPosition, EngineError> {
+        let changes = resolve(op, &self.points)?;
+        self.log += 1;
+        let position = LogPosition::new(1, self.log);
+        self.points.apply(position, &changes)?;
+        Ok(position)
+    }
+}
+
+fn refused(error: EngineError) -> ServiceError {
+    ServiceError::Internal(format!("the API let this through: {error}"))
 }
 
 #[derive(Default)]
@@ -109,92 +120,6 @@ impl Memory {
     }
 }
 
-fn matches(filter: &Filter, point: &Point) -> bool {
-    let filter = CompiledFilter::new(filter).unwrap();
-    filter.matches(point.id, &point.payload)
-}
-
-fn record(point: &Point, payload: &PayloadSelector, vector: bool) -> Record {
-    Record {
-        id: point.id,
-        payload: Selection::new(payload)
-            .unwrap()
-            .apply(point.payload.clone()),
-        vector: vector.then(|| point.vector.clone()),
-    }
-}
-
-fn score(distance: Distance, a: &[f32], b: &[f32]) -> f32 {
-    let pairs = a.iter().zip(b);
-    match distance {
-        Distance::Cosine | Distance::Dot => pairs.map(|(x, y)| x * y).sum(),
-        Distance::Euclid => pairs.map(|(x, y)| (x - y).powi(2)).sum::<f32>().sqrt(),
-        Distance::Manhattan => pairs.map(|(x, y)| (x - y).abs()).sum(),
-    }
-}
-
-impl Stored {
-    fn selected(&self, selector: &Selector) -> Vec<PointId> {
-        let chosen = |p: &Point| match selector {
-            Selector::Ids(ids) => ids.contains(&p.id),
-            Selector::Filter(filter) => matches(filter, p),
-        };
-        self.points
-            .values()
-            .filter(|(p, _)| chosen(p))
-            .map(|(p, _)| p.id)
-            .collect()
-    }
-
-    fn each(&mut self, selector: &Selector, change: impl Fn(&mut Point)) {
-        for id in self.selected(selector) {
-            change(&mut self.points.get_mut(&id).unwrap().0);
-        }
-    }
-
-    fn apply(&mut self, op: WriteOp) -> LogPosition {
-        self.log += 1;
-        let position = LogPosition::new(1, self.log);
-        match op {
-            WriteOp::Upsert(points) => {
-                self.points
-                    .extend(points.into_iter().map(|p| (p.id, (p, position))));
-            }
-            WriteOp::Delete(selector) => {
-                for id in self.selected(&selector) {
-                    self.points.remove(&id);
-                }
-            }
-            WriteOp::SetPayload {
-                selector,
-                payload,
-                key,
-            } => self.each(&selector, |p| match &key {
-                None => path::merge(&mut p.payload, &payload),
-                Some(key) => Path::parse(key).unwrap().merge(&mut p.payload, &payload),
-            }),
-            WriteOp::OverwritePayload { selector, payload } => {
-                self.each(&selector, |p| p.payload = payload.clone());
-            }
-            WriteOp::DeletePayload { selector, keys } => self.each(&selector, |p| {
-                for key in &keys {
-                    Path::parse(key).unwrap().remove(&mut p.payload);
-                }
-            }),
-            WriteOp::ClearPayload(selector) => self.each(&selector, |p| p.payload.clear()),
-            WriteOp::UpdateVectors(updates) => {
-                for update in updates {
-                    if let Some((point, at)) = self.points.get_mut(&update.id) {
-                        point.vector = update.vector;
-                        *at = position;
-                    }
-                }
-            }
-        }
-        position
-    }
-}
-
 #[async_trait]
 impl DataService for Memory {
     async fn create_collection(
@@ -209,23 +134,18 @@ impl DataService for Memory {
                 "collection `{name}` already exists"
             )));
         }
-        let hnsw = HnswParams::default();
         let collection = Collection {
             uid: CollectionUid::new(format!("{name}-00000001")).unwrap(),
             created: Nonce::random(),
             spec: CollectionSpec {
                 partitions: spec.partitions.unwrap_or(1),
-                vector: spec.vector,
-                hnsw: HnswParams {
-                    m: spec.hnsw.0.unwrap_or(hnsw.m),
-                    ef_construct: spec.hnsw.1.unwrap_or(hnsw.ef_construct),
-                },
+                schema: spec.schema,
                 extra: Value::Null,
             },
         };
         let stored = Stored {
+            points: PartitionState::new(collection.spec.schema.clone()),
             collection,
-            points: BTreeMap::new(),
             log: 0,
             seen: Vec::new(),
         };
@@ -251,7 +171,7 @@ impl DataService for Memory {
         self.enter().await?;
         self.with(collection, |s| CollectionInfo {
             collection: s.collection.clone(),
-            points: s.points.len() as u64,
+            points: s.points.stats().points as u64,
             indexed: 0,
             segments: 1,
             all_serving: true,
@@ -271,17 +191,17 @@ impl DataService for Memory {
                 Some(earlier) => LogPosition::new(1, earlier as u64 + 1),
                 None => {
                     s.seen.push(options.request_id);
-                    s.apply(op)
+                    s.apply(&op).map_err(refused)?
                 }
             };
             let partition = PartitionId {
                 collection: s.collection.uid.clone(),
                 index: 0,
             };
-            WriteReceipt {
+            Ok(WriteReceipt {
                 token: Token([(partition, position)].into()),
-            }
-        })
+            })
+        })?
     }
 
     async fn search(
@@ -297,37 +217,9 @@ impl DataService for Memory {
             state.searches.extend(requests.iter().cloned());
         }
         self.with(collection, |s| {
-            let distance = s.collection.spec.vector.distance;
-            let similarity = matches!(distance, Distance::Cosine | Distance::Dot);
-            let search = |request: SearchRequest| {
-                let mut hits: Vec<_> = s
-                    .points
-                    .values()
-                    .filter(|(p, _)| request.filter.as_ref().is_none_or(|f| matches(f, p)))
-                    .map(|(p, version)| ScoredPoint {
-                        record: record(p, &request.with_payload, request.with_vector),
-                        score: score(distance, &request.vector, &p.vector),
-                        version: *version,
-                    })
-                    .filter(|hit| {
-                        request.score_threshold.is_none_or(|t| {
-                            if similarity {
-                                hit.score >= t
-                            } else {
-                                hit.score <= t
-                            }
-                        })
-                    })
-                    .collect();
-                hits.sort_by(|a, b| {
-                    let order = a.score.partial_cmp(&b.score).unwrap_or(Ordering::Equal);
-                    if similarity { order.reverse() } else { order }
-                });
-                hits.truncate(request.limit);
-                hits
-            };
-            requests.into_iter().map(search).collect()
-        })
+            let searches = requests.iter().map(|request| s.points.search(request));
+            searches.collect::<Result<_, _>>().map_err(refused)
+        })?
     }
 
     async fn retrieve(
@@ -338,12 +230,7 @@ impl DataService for Memory {
     ) -> Result<Vec<Record>, ServiceError> {
         self.enter().await?;
         self.state.lock().reads.push(options);
-        self.with(collection, |s| {
-            let found = request.ids.iter().filter_map(|id| s.points.get(id));
-            found
-                .map(|(p, _)| record(p, &request.with_payload, request.with_vector))
-                .collect()
-        })
+        self.with(collection, |s| s.points.retrieve(&request).map_err(refused))?
     }
 
     async fn scroll(
@@ -354,19 +241,7 @@ impl DataService for Memory {
     ) -> Result<ScrollPage, ServiceError> {
         self.enter().await?;
         self.state.lock().reads.push(options);
-        self.with(collection, |s| {
-            let mut records: Vec<_> = s
-                .points
-                .values()
-                .filter(|(p, _)| request.offset.is_none_or(|from| p.id >= from))
-                .filter(|(p, _)| request.filter.as_ref().is_none_or(|f| matches(f, p)))
-                .map(|(p, _)| record(p, &request.with_payload, request.with_vector))
-                .take(request.limit + 1)
-                .collect();
-            let next = records.get(request.limit).map(|r| r.id);
-            records.truncate(request.limit);
-            ScrollPage { records, next }
-        })
+        self.with(collection, |s| s.points.scroll(&request).map_err(refused))?
     }
 
     async fn count(
@@ -378,9 +253,9 @@ impl DataService for Memory {
         self.enter().await?;
         self.state.lock().reads.push(options);
         self.with(collection, |s| {
-            let counted = |p: &Point| request.filter.as_ref().is_none_or(|f| matches(f, p));
-            s.points.values().filter(|(p, _)| counted(p)).count() as u64
-        })
+            let count = s.points.count(&request).map_err(refused)?;
+            Ok(count as u64)
+        })?
     }
 
     fn health(&self) -> Value {

@@ -1,5 +1,6 @@
 //! Queries, filters, scrolling, counting.
 
+use brainy_dataplane::model::CodeUse;
 use serde_json::{Value, json};
 
 use crate::support::{Server, ids};
@@ -52,7 +53,7 @@ async fn limit_offset_and_threshold() {
 #[tokio::test]
 async fn search_parameters_reach_the_service() {
     let server = Server::with_points().await;
-    let params = json!({"hnsw_ef": 77, "exact": true, "quantization": {"ignore": true}, "indexed_only": false});
+    let params = json!({"hnsw_ef": 77, "exact": true, "indexed_only": true, "quantization": {"ignore": true, "rescore": false, "oversampling": 2.5}});
     query(
         &server,
         json!({"query": {"nearest": [1, 0, 0]}, "params": params}),
@@ -61,8 +62,20 @@ async fn search_parameters_reach_the_service() {
     let seen = server.memory.last_search();
     assert_eq!(
         (seen.ef, seen.exact, seen.vector),
-        (Some(77), true, vec![1.0, 0.0, 0.0])
+        (Some(77), true, vec![1.0, 0.0, 0.0].into())
     );
+    let codes = CodeUse {
+        ignore: true,
+        rescore: Some(false),
+        oversampling: Some(2.5),
+    };
+    assert_eq!(seen.codes, codes);
+    let params = json!({"quantization": {"oversampling": 0.5}});
+    let body = json!({"query": [1, 0, 0], "params": params});
+    server
+        .post("/collections/c/points/query", body)
+        .await
+        .refused(400, &["oversampling", "1 to 100"]);
 }
 
 #[tokio::test]
@@ -80,7 +93,10 @@ async fn a_point_as_query_is_not_its_own_answer() {
         )
         .await;
         assert_eq!(ids(&hits), [3]);
-        assert_eq!(server.memory.last_search().vector, [0.0, 2.0, 0.0]);
+        assert_eq!(
+            server.memory.last_search().vector,
+            vec![0.0, 2.0, 0.0].into()
+        );
     }
     let missing = server
         .post("/collections/c/points/query", json!({"query": 12}))

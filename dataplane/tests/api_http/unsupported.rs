@@ -20,19 +20,8 @@ async fn each(method: &str, path: &str, cases: &[(Value, &str)]) {
 async fn kinds_of_vectors() {
     let point = |vector: Value| json!({"points": [{"id": 9, "vector": vector}]});
     let cases = [
-        (point(json!({"image": [1, 1, 1]})), "named vectors"),
-        (
-            point(json!({"title": [1, 1, 1]})),
-            "named vectors ('title')",
-        ),
-        (
-            point(json!({"": [1, 1, 1], "title": [1, 1, 1]})),
-            "named vectors ('title')",
-        ),
-        (point(json!({"indices": [1], "values": [0.5]})), "sparse"),
         (point(json!({"text": "a", "model": "b"})), "inference"),
-        (point(json!([[1, 1, 1], [2, 2, 2]])), "multivectors"),
-        (point(json!({})), "without a vector"),
+        (point(json!({"": {"text": "a", "model": "b"}})), "inference"),
     ];
     each("PUT", "/collections/c/points", &cases).await;
     each("PUT", "/collections/c/points/vectors", &cases).await;
@@ -51,10 +40,6 @@ async fn kinds_of_writes() {
             json!({"points": points, "update_mode": "insert_only"}),
             "insert_only",
         ),
-        (
-            json!({"batch": {"ids": [9], "vectors": {"a": [[1, 1, 1]]}}}),
-            "named vectors",
-        ),
     ];
     each("PUT", "/collections/c/points", &upserts).await;
     each(
@@ -65,16 +50,10 @@ async fn kinds_of_writes() {
     .await;
     let nested = json!({"payload": {}, "points": [1], "key": "a"});
     each("PUT", "/collections/c/points/payload", &[(nested, "key")]).await;
-    let operations = [
-        (
-            json!({"operations": [{"delete_vectors": {"points": [1], "vector": [""]}}]}),
-            "deleting vectors",
-        ),
-        (
-            json!({"operations": [{"delete": {"points": [1]}}, {"upsert": {"points": points, "shard_key": 1}}]}),
-            "operations[1]: shard_key",
-        ),
-    ];
+    let operations = [(
+        json!({"operations": [{"delete": {"points": [1]}}, {"upsert": {"points": points, "shard_key": 1}}]}),
+        "operations[1]: shard_key",
+    )];
     each("POST", "/collections/c/points/batch", &operations).await;
 }
 
@@ -103,34 +82,15 @@ async fn kinds_of_queries() {
             json!({"query": {"nearest": vector, "mmr": {"diversity": 0.5}}}),
             "mmr",
         ),
-        (json!({"query": {"indices": [1], "values": [1]}}), "sparse"),
-        (
-            json!({"query": {"nearest": {"indices": [1], "values": [1]}}}),
-            "sparse",
-        ),
         (json!({"query": {"text": "a", "model": "b"}}), "inference"),
-        (json!({"query": [[1, 1, 1]]}), "multivectors"),
-        (json!({"query": vector, "using": "title"}), "using"),
         (
             json!({"query": vector, "lookup_from": {"collection": "d"}}),
             "lookup_from",
         ),
         (json!({"query": vector, "shard_key": "a"}), "shard_key"),
-        (
-            json!({"query": vector, "params": {"indexed_only": true}}),
-            "indexed_only",
-        ),
-        (json!({"query": vector, "with_vector": ["title"]}), "title"),
         (json!({"limit": 5}), "scroll"),
     ];
     each("POST", "/collections/c/points/query", &cases).await;
-    let named = json!({"vector": {"name": "title", "vector": vector}, "limit": 1});
-    each(
-        "POST",
-        "/collections/c/points/search",
-        &[(named, "named vectors ('title')")],
-    )
-    .await;
     each(
         "POST",
         "/collections/c/points/scroll",
@@ -199,12 +159,29 @@ async fn kinds_of_collections() {
     };
     for (body, word) in [
         (
-            with("quantization_config", json!({"scalar": {"type": "int8"}})),
-            "quantization_config",
+            with(
+                "quantization_config",
+                json!({"product": {"compression": "x4"}}),
+            ),
+            "product quantization",
         ),
         (
-            with("sparse_vectors", json!({"text": {}})),
-            "sparse_vectors",
+            vector("quantization_config", json!({"turbo": {}})),
+            "turbo quantization",
+        ),
+        (
+            with(
+                "quantization_config",
+                json!({"binary": {"encoding": "two_bits"}}),
+            ),
+            "two_bits",
+        ),
+        (
+            with(
+                "sparse_vectors",
+                json!({"text": {"index": {"datatype": "float16"}}}),
+            ),
+            "sparse_vectors.text.index.datatype",
         ),
         (with("sharding_method", json!("custom")), "custom"),
         (
@@ -213,20 +190,6 @@ async fn kinds_of_collections() {
         ),
         (with("metadata", json!({"a": 1})), "metadata"),
         (with("hnsw_config", json!({"m": 0})), "hnsw_config.m"),
-        (
-            with("vectors", json!({"title": {"size": 2, "distance": "Dot"}})),
-            "named vectors ('title'",
-        ),
-        (with("vectors", json!({})), "without vectors"),
-        (with("vectors", Value::Null), "without vectors"),
-        (
-            vector("quantization_config", json!({})),
-            "quantization_config",
-        ),
-        (
-            vector("multivector_config", json!({"comparator": "max_sim"})),
-            "multivector",
-        ),
         (vector("datatype", json!("uint8")), "datatype"),
     ] {
         server
@@ -273,11 +236,6 @@ async fn routes() {
             "recommendations",
         ),
         ("POST", "/collections/c/points/discover", "discovery"),
-        (
-            "POST",
-            "/collections/c/points/vectors/delete",
-            "deleting vectors",
-        ),
         ("PUT", "/collections/c/vectors/title", "named vectors"),
         ("PATCH", "/collections/c", "parameters"),
         ("GET", "/telemetry", "telemetry"),

@@ -1,10 +1,10 @@
 //! What `/readyz` means.
 
 use brainy_coordination::assignment::MemberState::Active;
-use brainy_coordination::manifest::{self, CollectionSpec, HnswParams};
+use brainy_coordination::manifest::{self, CollectionSpec, DenseParams, VectorSchema};
 use brainy_coordination::rebalance;
 use brainy_coordination::types::Nonce;
-use brainy_dataplane::model::{Distance, VectorParams};
+use brainy_dataplane::model::Distance;
 use brainy_dataplane::service::DataService;
 
 use crate::support::{Cluster, WITHIN};
@@ -21,11 +21,7 @@ async fn a_node_is_ready_when_it_serves_what_it_began_with_and_stays_so_while_pa
     // A collection that the table gives to this node, and that it cannot have loaded when it hears of it.
     let spec = CollectionSpec {
         partitions: 64,
-        vector: VectorParams {
-            size: 2,
-            distance: Distance::Dot,
-        },
-        hnsw: HnswParams::default(),
+        schema: VectorSchema::unnamed(DenseParams::new(2, Distance::Dot)),
         extra: serde_json::Value::Null,
     };
     manifest::create_collection(&cluster.store, "more", &spec, Nonce::random())

@@ -13,7 +13,9 @@ use brainy_coordination::store::retry::{RetryPolicy, Store};
 use brainy_coordination::types::{InstanceId, Nonce};
 use brainy_dataplane::api::{self, ApiConfig, ApiKeys};
 use brainy_dataplane::engine::BuildOptions;
-use brainy_dataplane::model::{Distance, Point, PointId, VectorParams, WriteOp, WriteOptions};
+use brainy_dataplane::model::{
+    DenseParams, Distance, Point, PointId, VectorSchema, Vectors, WriteOp, WriteOptions,
+};
 use brainy_dataplane::node::{Node, NodeConfig, rpc};
 use brainy_dataplane::service::{CreateCollection, DataService};
 use brainy_http_server::tls::{self, ServerTls};
@@ -175,14 +177,9 @@ impl Cluster {
 impl Served {
     /// Creates `things`, of dimension 2, in 4 partitions.
     pub(crate) async fn create(&self) {
-        let vector = VectorParams {
-            size: 2,
-            distance: Distance::Dot,
-        };
         let spec = CreateCollection {
-            vector,
+            schema: VectorSchema::unnamed(DenseParams::new(2, Distance::Dot)),
             partitions: Some(4),
-            hnsw: (None, None),
         };
         self.node.create_collection("things", spec).await.unwrap();
     }
@@ -191,7 +188,7 @@ impl Served {
     pub(crate) async fn write(&self, ids: std::ops::Range<u64>) {
         let point = |id| Point {
             id: PointId::Num(id),
-            vector: vec![1.0, 2.0],
+            vectors: Vectors::unnamed(vec![1.0, 2.0]),
             payload: Default::default(),
         };
         let options = WriteOptions {

@@ -6,7 +6,7 @@ use brainy_coordination::assignment::AssignmentTable;
 use brainy_coordination::document::{self, DocumentError, Update, Versioned};
 use brainy_coordination::keys;
 use brainy_coordination::manifest::{
-    CollectionSpec, Distance, HnswParams, VectorParams, create_collection,
+    CollectionSpec, DenseParams, Distance, VectorSchema, create_collection,
 };
 use brainy_coordination::rebalance;
 use brainy_coordination::store::retry::{RetryPolicy, Store};
@@ -35,11 +35,7 @@ pub(super) async fn create(
     let store = store(endpoint, prefix, connector).await?;
     let spec = CollectionSpec {
         partitions: PARTITIONS,
-        vector: VectorParams {
-            size: 4,
-            distance: Distance::Cosine,
-        },
-        hnsw: HnswParams::default(),
+        schema: VectorSchema::unnamed(DenseParams::new(4, Distance::Cosine)),
         extra: serde_json::Value::Null,
     };
     let created = create_collection(&store, "points", &spec, Nonce::random()).await;

@@ -3,23 +3,24 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Given, in_range, refuse};
+use super::schema::{HnswDto, SparseParamsDto, VectorParamsDto, quantization};
+use super::{Given, refuse};
 use crate::error::ServiceError;
-use crate::model::{Distance, VectorParams};
+use crate::model::{DenseParams, Distance, HnswParams, Quantization, VectorSchema};
 use crate::service::{CollectionInfo, CreateCollection, Limits};
 
 /// What Qdrant's create request can hold. Fields with an underscore tune Qdrant's storage and have no meaning here.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateCollectionDto {
-    vectors: Option<Value>,
+    vectors: Option<Map<String, Value>>,
     shard_number: Option<u32>,
     hnsw_config: Option<HnswDto>,
     sharding_method: Option<String>,
-    quantization_config: Given,
-    sparse_vectors: Option<BTreeMap<String, Value>>,
+    quantization_config: Option<Value>,
+    sparse_vectors: Option<BTreeMap<String, SparseParamsDto>>,
     strict_mode_config: Given,
     metadata: Given,
     #[serde(rename = "replication_factor")]
@@ -38,48 +39,9 @@ pub(crate) struct CreateCollectionDto {
     _optimizers_config: Given,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VectorParamsDto {
-    size: usize,
-    distance: Distance,
-    hnsw_config: Option<HnswDto>,
-    quantization_config: Given,
-    multivector_config: Given,
-    datatype: Option<String>,
-    #[serde(rename = "on_disk")]
-    _on_disk: Given,
-    #[serde(rename = "memory")]
-    _memory: Given,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct HnswDto {
-    m: Option<u32>,
-    ef_construct: Option<u32>,
-    #[serde(rename = "full_scan_threshold")]
-    _full_scan_threshold: Given,
-    #[serde(rename = "max_indexing_threads")]
-    _max_indexing_threads: Given,
-    #[serde(rename = "on_disk")]
-    _on_disk: Given,
-    #[serde(rename = "memory")]
-    _memory: Given,
-    #[serde(rename = "payload_m")]
-    _payload_m: Given,
-    #[serde(rename = "inline_storage")]
-    _inline_storage: Given,
-}
-
 impl CreateCollectionDto {
     pub(crate) fn into_spec(self, limits: &Limits) -> Result<CreateCollection, ServiceError> {
         refuse(&[
-            ("quantization_config", self.quantization_config.is_some()),
-            (
-                "sparse_vectors",
-                self.sparse_vectors.is_some_and(|s| !s.is_empty()),
-            ),
             ("strict_mode_config", self.strict_mode_config.is_some()),
             ("collection metadata", self.metadata.is_some()),
         ])?;
@@ -96,73 +58,57 @@ impl CreateCollectionDto {
                 ));
             }
         }
-        let vectors = unnamed(self.vectors)?;
-        refuse(&[
-            (
-                "vectors.quantization_config",
-                vectors.quantization_config.is_some(),
-            ),
-            (
-                "vectors.multivector_config",
-                vectors.multivector_config.is_some(),
-            ),
-            (
-                "vectors.datatype other than 'float32'",
-                vectors.datatype.is_some_and(|t| t != "float32"),
-            ),
-        ])?;
-        in_range("vectors.size", vectors.size, 1, limits.max_dimension)?;
-        let size = u32::try_from(vectors.size).map_err(|_| {
-            ServiceError::BadRequest("vectors.size does not fit 32 bits".to_owned())
-        })?;
         if self.shard_number == Some(0) {
             return Err(ServiceError::BadRequest(
                 "shard_number is 0, it must be at least 1".to_owned(),
             ));
         }
         let general = self.hnsw_config.unwrap_or_default();
-        let own = vectors.hnsw_config.unwrap_or_default();
-        let m = own.m.or(general.m);
-        refuse(&[(
-            "hnsw_config.m = 0 (collections without a graph)",
-            m == Some(0),
-        )])?;
+        let codes = self
+            .quantization_config
+            .map(|value| quantization("quantization_config", value))
+            .transpose()?;
+        let mut schema = VectorSchema::default();
+        for (name, field, value) in by_name(self.vectors.unwrap_or_default()) {
+            let params: VectorParamsDto = serde_json::from_value(value)
+                .map_err(|e| ServiceError::BadRequest(format!("{field}: {e}")))?;
+            let params = params.into_model(&field, &general, codes, limits)?;
+            schema.vectors.insert(name, params);
+        }
+        for (name, params) in self.sparse_vectors.unwrap_or_default() {
+            let field = format!("sparse_vectors.{name}");
+            schema
+                .sparse_vectors
+                .insert(name, params.into_model(&field)?);
+        }
+        schema
+            .validate()
+            .map_err(|e| ServiceError::BadRequest(e.to_string()))?;
         Ok(CreateCollection {
-            vector: VectorParams {
-                size,
-                distance: vectors.distance,
-            },
+            schema,
             partitions: self.shard_number,
-            hnsw: (m, own.ef_construct.or(general.ef_construct)),
         })
     }
 }
 
-/// The parameters of the one unnamed vector: `{"size": ..., ...}` or `{"": {"size": ...}}`.
-fn unnamed(vectors: Option<Value>) -> Result<VectorParamsDto, ServiceError> {
-    let Some(mut vectors) = vectors else {
-        return Err(ServiceError::Unsupported(
-            "collections without vectors ('vectors' is missing)".to_owned(),
-        ));
-    };
-    if let Value::Object(map) = &mut vectors {
-        if map.is_empty() {
-            return Err(ServiceError::Unsupported(
-                "collections without vectors ('vectors' is empty)".to_owned(),
-            ));
-        }
-        if map.len() == 1
-            && let Some(own) = map.remove("")
-        {
-            vectors = own;
-        } else if let Some((name, _)) = map.iter().find(|(_, v)| v.get("size").is_some()) {
-            let name: String = name.chars().take(64).collect();
-            return Err(ServiceError::Unsupported(format!(
-                "named vectors ('{name}' in vectors)"
-            )));
-        }
+/// Parameters of every vector, with its name and what to call them in errors: `{"size": ..., ...}` are those of the unnamed
+/// one, `{"name": {...}, ...}` of named ones.
+fn by_name(vectors: Map<String, Value>) -> Vec<(String, String, Value)> {
+    let named = vectors.values().all(Value::is_object);
+    if !named {
+        let own = Value::Object(vectors);
+        return vec![(String::new(), "vectors".to_owned(), own)];
     }
-    serde_json::from_value(vectors).map_err(|e| ServiceError::BadRequest(format!("vectors: {e}")))
+    vectors
+        .into_iter()
+        .map(|(name, own)| {
+            let field = match name.as_str() {
+                "" => "vectors".to_owned(),
+                name => format!("vectors.{name}"),
+            };
+            (name, field, own)
+        })
+        .collect()
 }
 
 /// A payload index to create.
@@ -183,9 +129,71 @@ impl CreateIndexDto {
     }
 }
 
+fn hnsw_document(hnsw: &HnswParams) -> Value {
+    json!({
+        "m": hnsw.m,
+        "ef_construct": hnsw.ef_construct,
+        "full_scan_threshold": 0,
+    })
+}
+
+fn quantization_document(quantization: Quantization) -> Value {
+    match quantization {
+        Quantization::Disabled => Value::Null,
+        Quantization::Int8 => json!({"scalar": {"type": "int8"}}),
+        Quantization::Int4 => json!({"scalar": {"type": "int4"}}),
+        Quantization::Binary => json!({"binary": {"encoding": "one_bit"}}),
+    }
+}
+
+/// Parameters of one vector; what it has in common with the collection's own is left out.
+fn vector_document(params: &DenseParams, common: &DenseParams) -> Value {
+    let mut document = json!({"size": params.size, "distance": params.distance});
+    if params.multivector {
+        document["multivector_config"] = json!({"comparator": "max_sim"});
+    }
+    if params.hnsw != common.hnsw {
+        document["hnsw_config"] = hnsw_document(&params.hnsw);
+    }
+    if params.quantization != common.quantization {
+        document["quantization_config"] = match params.quantization {
+            Quantization::Disabled => json!("Disabled"),
+            codes => quantization_document(codes),
+        };
+    }
+    document
+}
+
 /// Qdrant's description of a collection. Figures that Qdrant's clients require and Brainy has no like of are 0.
 pub(crate) fn info_document(info: &CollectionInfo) -> Value {
     let spec = &info.collection.spec;
+    let dense = &spec.schema.vectors;
+    // What is said once for the collection is what its first vector has.
+    let first = dense.values().next().copied();
+    let common = first.unwrap_or(DenseParams::new(1, Distance::Cosine));
+    let vectors = match (dense.len(), dense.get("")) {
+        (1, Some(params)) => vector_document(params, &common),
+        _ => dense
+            .iter()
+            .map(|(name, params)| (name.clone(), vector_document(params, &common)))
+            .collect::<Map<_, _>>()
+            .into(),
+    };
+    let mut params = json!({
+        "vectors": vectors,
+        "shard_number": spec.partitions,
+        "replication_factor": 1,
+        "write_consistency_factor": 1,
+        "on_disk_payload": true,
+    });
+    let sparse = &spec.schema.sparse_vectors;
+    if !sparse.is_empty() {
+        let sparse = sparse.iter().map(|(name, params)| {
+            let modifier = if params.idf { "idf" } else { "none" };
+            (name.clone(), json!({"modifier": modifier}))
+        });
+        params["sparse_vectors"] = sparse.collect::<Map<_, _>>().into();
+    }
     json!({
         "status": if info.all_serving { "green" } else { "yellow" },
         "optimizer_status": "ok",
@@ -193,21 +201,11 @@ pub(crate) fn info_document(info: &CollectionInfo) -> Value {
         "points_count": info.points,
         "segments_count": info.segments,
         "config": {
-            "params": {
-                "vectors": {"size": spec.vector.size, "distance": spec.vector.distance},
-                "shard_number": spec.partitions,
-                "replication_factor": 1,
-                "write_consistency_factor": 1,
-                "on_disk_payload": true,
-            },
-            "hnsw_config": {
-                "m": spec.hnsw.m,
-                "ef_construct": spec.hnsw.ef_construct,
-                "full_scan_threshold": 0,
-            },
+            "params": params,
+            "hnsw_config": hnsw_document(&common.hnsw),
             "optimizer_config": {"default_segment_number": 0, "flush_interval_sec": 0},
             "wal_config": null,
-            "quantization_config": null,
+            "quantization_config": quantization_document(common.quantization),
         },
         "payload_schema": {},
     })

@@ -6,6 +6,7 @@ pub(crate) mod filter;
 pub(crate) mod points;
 pub(crate) mod query;
 pub(crate) mod records;
+mod schema;
 pub(crate) mod select;
 pub(crate) mod vector;
 

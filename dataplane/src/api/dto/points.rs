@@ -3,18 +3,18 @@
 use serde::Deserialize;
 
 use super::filter::FilterDto;
-use super::select::{SelectorDto, selector};
-use super::vector::VectorInput;
+use super::select::{SelectorDto, check_names, selector};
+use super::vector::{VectorInput, VectorsInput};
 use super::{Given, at_most, check_paths, refuse};
 use crate::error::ServiceError;
-use crate::model::{Payload, Point, PointId, VectorParams, VectorUpdate, WriteOp};
+use crate::model::{Payload, Point, PointId, VectorSchema, VectorUpdate, Vectors, WriteOp};
 use crate::service::Limits;
 
 /// What writes are checked against.
 #[derive(Clone, Copy)]
 pub(crate) struct Checks<'a> {
     /// The collection's vectors.
-    pub(crate) vector: &'a VectorParams,
+    pub(crate) schema: &'a VectorSchema,
     /// Limits in force.
     pub(crate) limits: &'a Limits,
 }
@@ -34,7 +34,7 @@ pub(crate) struct UpsertDto {
 #[serde(deny_unknown_fields)]
 struct PointDto {
     id: PointId,
-    vector: VectorInput,
+    vector: VectorsInput,
     payload: Option<Payload>,
 }
 
@@ -47,28 +47,31 @@ struct BatchDto {
     payloads: Option<Vec<Option<Payload>>>,
 }
 
-/// A list of vectors; an object would be columns of named vectors.
+/// A list of vectors, or columns of named ones.
 #[derive(Debug)]
 enum BatchVectors {
-    List(Vec<VectorInput>),
-    Named,
+    List(Vec<VectorsInput>),
+    Named(Vec<(String, Vec<VectorInput>)>),
 }
 
 impl<'de> Deserialize<'de> for BatchVectors {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer};
+        use serde::de::{MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer};
         struct V;
         impl<'de> Visitor<'de> for V {
             type Value = BatchVectors;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a list of vectors")
+                f.write_str("a list of vectors, or such lists by name")
             }
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<BatchVectors, A::Error> {
                 Vec::deserialize(SeqAccessDeserializer::new(seq)).map(BatchVectors::List)
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<BatchVectors, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(BatchVectors::Named)
+                let mut columns = Vec::new();
+                while let Some(column) = map.next_entry()? {
+                    columns.push(column);
+                }
+                Ok(BatchVectors::Named(columns))
             }
         }
         deserializer.deserialize_any(V)
@@ -109,7 +112,7 @@ fn from_points(points: Vec<PointDto>, checks: Checks<'_>) -> Result<WriteOp, Ser
     at_most("'points'", points.len(), checks.limits.max_batch_points)?;
     let points = points.into_iter().enumerate().map(|(i, p)| {
         Ok(Point {
-            vector: p.vector.prepare(checks.vector, || {
+            vectors: p.vector.prepare(checks.schema, &|| {
                 format!("points[{i}].vector of id {}", p.id)
             })?,
             id: p.id,
@@ -123,33 +126,48 @@ fn from_points(points: Vec<PointDto>, checks: Checks<'_>) -> Result<WriteOp, Ser
 
 impl BatchDto {
     fn into_op(self, checks: Checks<'_>) -> Result<WriteOp, ServiceError> {
-        let BatchVectors::List(vectors) = self.vectors else {
-            return Err(ServiceError::Unsupported(
-                "named vectors (an object in batch.vectors)".to_owned(),
-            ));
-        };
         let count = self.ids.len();
         at_most("'batch.ids'", count, checks.limits.max_batch_points)?;
+        let same_length = |name: &str, length: usize| {
+            if length == count {
+                return Ok(());
+            }
+            Err(ServiceError::BadRequest(format!(
+                "batch.{name} has {length} entries and batch.ids has {count}: they must be the same"
+            )))
+        };
         let payloads = self.payloads.unwrap_or_else(|| vec![None; count]);
-        for (name, length) in [("vectors", vectors.len()), ("payloads", payloads.len())] {
-            if length != count {
-                return Err(ServiceError::BadRequest(format!(
-                    "batch.{name} has {length} entries and batch.ids has {count}: they must be the same"
-                )));
+        same_length("payloads", payloads.len())?;
+        let mut points = Vec::with_capacity(count);
+        for (id, payload) in self.ids.into_iter().zip(payloads) {
+            points.push(Point {
+                id,
+                vectors: Vectors::default(),
+                payload: payload.unwrap_or_default(),
+            });
+        }
+        match self.vectors {
+            BatchVectors::List(list) => {
+                same_length("vectors", list.len())?;
+                for (i, (point, vectors)) in points.iter_mut().zip(list).enumerate() {
+                    let id = point.id;
+                    let place = || format!("batch.vectors[{i}] of id {id}");
+                    point.vectors = vectors.prepare(checks.schema, &place)?;
+                }
+            }
+            BatchVectors::Named(columns) => {
+                for (name, column) in columns {
+                    same_length(&format!("vectors['{name}']"), column.len())?;
+                    for (i, (point, vector)) in points.iter_mut().zip(column).enumerate() {
+                        let id = point.id;
+                        let place = || format!("batch.vectors['{name}'][{i}] of id {id}");
+                        let vector = vector.prepare(checks.schema, &name, &place)?;
+                        point.vectors.insert(name.clone(), vector);
+                    }
+                }
             }
         }
-        let points = self.ids.into_iter().zip(vectors).zip(payloads).enumerate();
-        let points = points.map(|(i, ((id, vector), payload))| {
-            Ok(Point {
-                vector: vector
-                    .prepare(checks.vector, || format!("batch.vectors[{i}] of id {id}"))?,
-                id,
-                payload: payload.unwrap_or_default(),
-            })
-        });
-        points
-            .collect::<Result<_, ServiceError>>()
-            .map(WriteOp::Upsert)
+        Ok(WriteOp::Upsert(points))
     }
 }
 
@@ -217,7 +235,7 @@ pub(crate) struct UpdateVectorsDto {
 #[serde(deny_unknown_fields)]
 struct PointVectorDto {
     id: PointId,
-    vector: VectorInput,
+    vector: VectorsInput,
 }
 
 impl UpdateVectorsDto {
@@ -236,7 +254,7 @@ impl UpdateVectorsDto {
         )?;
         let updates = self.points.into_iter().enumerate().map(|(i, p)| {
             Ok(VectorUpdate {
-                vector: p.vector.prepare(checks.vector, || {
+                vectors: p.vector.prepare(checks.schema, &|| {
                     format!("points[{i}].vector of id {}", p.id)
                 })?,
                 id: p.id,
@@ -245,6 +263,31 @@ impl UpdateVectorsDto {
         updates
             .collect::<Result<_, ServiceError>>()
             .map(WriteOp::UpdateVectors)
+    }
+}
+
+/// Vectors to remove from some points.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeleteVectorsDto {
+    vector: Vec<String>,
+    points: Option<Vec<PointId>>,
+    filter: Option<FilterDto>,
+    shard_key: Given,
+}
+
+impl DeleteVectorsDto {
+    pub(crate) fn into_op(self, checks: Checks<'_>) -> Result<WriteOp, ServiceError> {
+        if self.vector.is_empty() {
+            return Err(ServiceError::BadRequest(
+                "'vector' names no vector to delete".to_owned(),
+            ));
+        }
+        check_names("vector", &self.vector, checks.schema)?;
+        Ok(WriteOp::DeleteVectors {
+            selector: selector(self.points, self.filter, &self.shard_key, checks.limits)?,
+            names: self.vector,
+        })
     }
 }
 
@@ -266,7 +309,7 @@ enum OperationDto {
     DeletePayload(DeletePayloadDto),
     ClearPayload(SelectorDto),
     UpdateVectors(UpdateVectorsDto),
-    DeleteVectors(serde::de::IgnoredAny),
+    DeleteVectors(DeleteVectorsDto),
 }
 
 impl OperationsDto {
@@ -302,9 +345,7 @@ impl OperationDto {
                 dto.into_model(checks.limits).map(WriteOp::ClearPayload)
             }
             OperationDto::UpdateVectors(dto) => dto.into_op(checks),
-            OperationDto::DeleteVectors(_) => Err(ServiceError::Unsupported(
-                "deleting vectors while keeping their points".to_owned(),
-            )),
+            OperationDto::DeleteVectors(dto) => dto.into_op(checks),
         }
     }
 }

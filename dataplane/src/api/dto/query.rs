@@ -5,18 +5,21 @@ use std::collections::HashSet;
 use serde::Deserialize;
 
 use super::filter::FilterDto;
-use super::select::{WithPayload, WithVector};
+use super::select::{WithPayload, WithVector, check_names};
 use super::vector::{QueryInput, SearchVector, VectorInput};
 use super::{Given, at_most, in_range, refuse};
 use crate::error::ServiceError;
 use crate::model::{
-    Condition, CountRequest, Filter, PayloadSelector, PointId, RetrieveRequest, ScrollRequest,
-    SearchRequest, VectorParams,
+    CodeUse, Condition, CountRequest, Filter, PayloadSelector, PointId, RetrieveRequest,
+    ScrollRequest, SearchRequest, Vector, VectorSchema,
 };
 use crate::service::Limits;
 
 /// Results when the request does not say how many.
 const DEFAULT_LIMIT: usize = 10;
+
+/// Most candidates per result that codes may be asked for.
+const MAX_OVERSAMPLING: f32 = 100.0;
 
 /// A batch of queries may ask for this many times as many results as one query.
 const BATCH_RESULTS: usize = 100;
@@ -26,13 +29,39 @@ const BATCH_RESULTS: usize = 100;
 struct SearchParamsDto {
     hnsw_ef: Option<usize>,
     exact: Option<bool>,
-    indexed_only: Option<bool>,
     idf: Given,
-    // How to use quantized vectors and how to speed up filters: comparing full vectors is what all of them approximate.
-    #[serde(rename = "quantization")]
-    _quantization: Given,
+    quantization: Option<QuantizationDto>,
+    // What is not indexed yet is small here, and Qdrant looks at small parts also when this is set.
+    #[serde(rename = "indexed_only")]
+    _indexed_only: Option<bool>,
+    // Another way to walk a graph under a filter.
     #[serde(rename = "acorn")]
     _acorn: Given,
+}
+
+/// Use of codes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct QuantizationDto {
+    ignore: Option<bool>,
+    rescore: Option<bool>,
+    oversampling: Option<f64>,
+}
+
+impl QuantizationDto {
+    fn into_model(self) -> Result<CodeUse, ServiceError> {
+        let oversampling = self.oversampling.map(|x| x as f32);
+        if oversampling.is_some_and(|x| !(1.0..=MAX_OVERSAMPLING).contains(&x)) {
+            return Err(ServiceError::BadRequest(format!(
+                "params.quantization.oversampling must be from 1 to {MAX_OVERSAMPLING}"
+            )));
+        }
+        Ok(CodeUse {
+            ignore: self.ignore.unwrap_or(false),
+            rescore: self.rescore,
+            oversampling,
+        })
+    }
 }
 
 /// A query of the universal query API.
@@ -90,7 +119,7 @@ pub(crate) struct PlannedSearch {
 
 impl PlannedSearch {
     /// Searches like the point that [`Self::like`] names, whose vector is `vector`.
-    pub(crate) fn resolve(&mut self, id: PointId, vector: Vec<f32>) {
+    pub(crate) fn resolve(&mut self, id: PointId, vector: Vector) {
         self.request.vector = vector;
         let filter = self.request.filter.get_or_insert_default();
         filter.must_not.push(Condition::HasId(vec![id]));
@@ -103,7 +132,7 @@ pub(crate) trait IntoPlan {
     /// Checks against schema and limits.
     fn into_plan(
         self,
-        params: &VectorParams,
+        schema: &VectorSchema,
         limits: &Limits,
     ) -> Result<PlannedSearch, ServiceError>;
 }
@@ -111,17 +140,13 @@ pub(crate) trait IntoPlan {
 impl IntoPlan for QueryDto {
     fn into_plan(
         self,
-        params: &VectorParams,
+        schema: &VectorSchema,
         limits: &Limits,
     ) -> Result<PlannedSearch, ServiceError> {
         refuse(&[
             ("prefetch", self.prefetch.is_some()),
             ("lookup_from", self.lookup_from.is_some()),
             ("shard_key", self.shard_key.is_some()),
-            (
-                "named vectors ('using')",
-                self.using.is_some_and(|name| !name.is_empty()),
-            ),
         ])?;
         let Some(QueryInput(input)) = self.query else {
             return Err(ServiceError::Unsupported(
@@ -137,18 +162,24 @@ impl IntoPlan for QueryDto {
             with_vector: self.with_vector,
             with_payload: self.with_payload,
         }
-        .plan(input, "query", params, limits)
+        .plan(
+            input,
+            self.using.unwrap_or_default(),
+            "query",
+            schema,
+            limits,
+        )
     }
 }
 
 impl IntoPlan for SearchDto {
     fn into_plan(
         self,
-        params: &VectorParams,
+        schema: &VectorSchema,
         limits: &Limits,
     ) -> Result<PlannedSearch, ServiceError> {
         refuse(&[("shard_key", self.shard_key.is_some())])?;
-        let SearchVector(input) = self.vector;
+        let SearchVector { name, input } = self.vector;
         Parts {
             filter: self.filter,
             params: self.params,
@@ -158,7 +189,7 @@ impl IntoPlan for SearchDto {
             with_vector: self.with_vector,
             with_payload: self.with_payload,
         }
-        .plan(input, "vector", params, limits)
+        .plan(input, name, "vector", schema, limits)
     }
 }
 
@@ -166,13 +197,13 @@ impl<T: IntoPlan> Batch<T> {
     /// All queries, checked; and how many results they may have together.
     pub(crate) fn into_plans(
         self,
-        params: &VectorParams,
+        schema: &VectorSchema,
         limits: &Limits,
     ) -> Result<Vec<PlannedSearch>, ServiceError> {
         at_most("'searches'", self.searches.len(), limits.max_batch_points)?;
         let plans = self.searches.into_iter().enumerate().map(|(i, search)| {
             search
-                .into_plan(params, limits)
+                .into_plan(schema, limits)
                 .map_err(|e| e.within(&format!("searches[{i}]")))
         });
         let plans: Vec<_> = plans.collect::<Result<_, _>>()?;
@@ -203,15 +234,14 @@ impl Parts {
     fn plan(
         self,
         input: VectorInput,
+        using: String,
         place: &str,
-        params: &VectorParams,
+        schema: &VectorSchema,
         limits: &Limits,
     ) -> Result<PlannedSearch, ServiceError> {
         let tuning = self.params.unwrap_or_default();
-        refuse(&[
-            ("params.indexed_only", tuning.indexed_only == Some(true)),
-            ("params.idf (sparse vectors)", tuning.idf.is_some()),
-        ])?;
+        refuse(&[("params.idf (sparse vectors)", tuning.idf.is_some())])?;
+        check_names("using", std::slice::from_ref(&using), schema)?;
         in_range("limit", self.limit, 1, limits.max_search_limit)?;
         let end = self.limit.saturating_add(self.offset);
         in_range("limit + offset", end, 1, limits.max_search_limit)?;
@@ -227,19 +257,21 @@ impl Parts {
             )));
         }
         let (vector, like) = match input {
-            VectorInput::Id(id) => (Vec::new(), Some(id)),
-            other => (other.prepare(params, || place.to_owned())?, None),
+            VectorInput::Id(id) => (Vector::Dense(Vec::new()), Some(id)),
+            other => (other.prepare(schema, &using, &|| place.to_owned())?, None),
         };
         Ok(PlannedSearch {
             request: SearchRequest {
                 vector,
+                using,
                 filter: filter(self.filter, limits)?,
                 limit: end,
                 ef: tuning.hnsw_ef,
                 exact: tuning.exact.unwrap_or(false),
+                codes: tuning.quantization.unwrap_or_default().into_model()?,
                 score_threshold,
                 with_payload: WithPayload::wanted(self.with_payload, PayloadSelector::None)?,
-                with_vector: WithVector::wanted(self.with_vector)?,
+                with_vector: WithVector::wanted(self.with_vector, schema)?,
             },
             offset: self.offset,
             like,
@@ -264,7 +296,11 @@ pub(crate) struct RetrieveDto {
 }
 
 impl RetrieveDto {
-    pub(crate) fn into_model(self, limits: &Limits) -> Result<RetrieveRequest, ServiceError> {
+    pub(crate) fn into_model(
+        self,
+        schema: &VectorSchema,
+        limits: &Limits,
+    ) -> Result<RetrieveRequest, ServiceError> {
         refuse(&[("shard_key", self.shard_key.is_some())])?;
         at_most("'ids'", self.ids.len(), limits.max_batch_points)?;
         // Qdrant answers each point once, however often it is asked for.
@@ -274,7 +310,7 @@ impl RetrieveDto {
         Ok(RetrieveRequest {
             ids,
             with_payload: WithPayload::wanted(self.with_payload, PayloadSelector::All)?,
-            with_vector: WithVector::wanted(self.with_vector)?,
+            with_vector: WithVector::wanted(self.with_vector, schema)?,
         })
     }
 }
@@ -294,7 +330,11 @@ pub(crate) struct ScrollDto {
 }
 
 impl ScrollDto {
-    pub(crate) fn into_model(self, limits: &Limits) -> Result<ScrollRequest, ServiceError> {
+    pub(crate) fn into_model(
+        self,
+        schema: &VectorSchema,
+        limits: &Limits,
+    ) -> Result<ScrollRequest, ServiceError> {
         refuse(&[
             ("order_by", self.order_by.is_some()),
             ("shard_key", self.shard_key.is_some()),
@@ -306,7 +346,7 @@ impl ScrollDto {
             limit,
             offset: self.offset,
             with_payload: WithPayload::wanted(self.with_payload, PayloadSelector::All)?,
-            with_vector: WithVector::wanted(self.with_vector)?,
+            with_vector: WithVector::wanted(self.with_vector, schema)?,
         })
     }
 }

@@ -1,17 +1,59 @@
 //! Points in answers.
 
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
 
 use crate::api::extract::position_number;
-use crate::model::{Payload, PointId, Record, ScoredPoint};
+use crate::model::{Payload, PointId, Record, ScoredPoint, Vector, Vectors};
+
+/// Vectors as Qdrant answers them: a lone unnamed one bare, others by name.
+struct VectorsDto(Vectors);
+
+impl Serialize for VectorsDto {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.len() == 1
+            && let Some(vector) = self.0.get("")
+        {
+            return VectorDto(vector).serialize(serializer);
+        }
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, vector) in self.0.iter() {
+            map.serialize_entry(name, &VectorDto(vector))?;
+        }
+        map.end()
+    }
+}
+
+struct VectorDto<'v>(&'v Vector);
+
+impl Serialize for VectorDto<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Vector::Dense(components) => components.serialize(serializer),
+            Vector::Multi(list) => {
+                let rows = list.rows();
+                let mut seq = serializer.serialize_seq(Some(rows.len()))?;
+                for row in rows {
+                    seq.serialize_element(row)?;
+                }
+                seq.end()
+            }
+            Vector::Sparse(vector) => {
+                let mut object = serializer.serialize_struct("SparseVector", 2)?;
+                object.serialize_field("indices", vector.indices())?;
+                object.serialize_field("values", vector.values())?;
+                object.end()
+            }
+        }
+    }
+}
 
 /// A point by id.
-#[derive(Serialize)]
+#[derive(serde::Serialize)]
 pub(crate) struct RecordDto {
     id: PointId,
     payload: Option<Payload>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    vector: Option<Vec<f32>>,
+    vector: Option<VectorsDto>,
 }
 
 impl From<Record> for RecordDto {
@@ -19,18 +61,18 @@ impl From<Record> for RecordDto {
         let Record {
             id,
             payload,
-            vector,
+            vectors,
         } = record;
         Self {
             id,
             payload,
-            vector,
+            vector: vectors.map(VectorsDto),
         }
     }
 }
 
 /// A search hit.
-#[derive(Serialize)]
+#[derive(serde::Serialize)]
 pub(crate) struct HitDto {
     id: PointId,
     version: u64,
@@ -38,7 +80,7 @@ pub(crate) struct HitDto {
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<Payload>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    vector: Option<Vec<f32>>,
+    vector: Option<VectorsDto>,
 }
 
 impl From<ScoredPoint> for HitDto {
@@ -51,27 +93,27 @@ impl From<ScoredPoint> for HitDto {
         let Record {
             id,
             payload,
-            vector,
+            vectors,
         } = record;
         Self {
             id,
             version: position_number(version),
             score,
             payload,
-            vector,
+            vector: vectors.map(VectorsDto),
         }
     }
 }
 
 /// A page of a scroll.
-#[derive(Serialize)]
+#[derive(serde::Serialize)]
 pub(crate) struct PageDto {
     pub(crate) points: Vec<RecordDto>,
     pub(crate) next_page_offset: Option<PointId>,
 }
 
 /// Answer of the universal query API.
-#[derive(Serialize)]
+#[derive(serde::Serialize)]
 pub(crate) struct HitsDto {
     pub(crate) points: Vec<HitDto>,
 }

@@ -7,8 +7,9 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor, value};
 
 use super::filter::FilterDto;
 use super::{Given, at_most, check_paths, refuse};
+use crate::engine::vector_names;
 use crate::error::ServiceError;
-use crate::model::{PayloadSelector, PointId, Selector};
+use crate::model::{PayloadSelector, PointId, Selector, VectorSchema, VectorSelector};
 use crate::service::Limits;
 
 /// `true`, `false`, a list of paths, `{"include": [...]}` or `{"exclude": [...]}`.
@@ -72,7 +73,7 @@ impl<'de> Deserialize<'de> for WithPayload {
     }
 }
 
-/// `true`, `false`, or a list of names, of which only the empty one exists.
+/// `true`, `false`, or a list of names.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum WithVector {
@@ -83,19 +84,39 @@ pub(crate) enum WithVector {
 }
 
 impl WithVector {
-    /// Whether to return the vector.
-    pub(crate) fn wanted(selector: Option<Self>) -> Result<bool, ServiceError> {
-        match selector {
-            None => Ok(false),
-            Some(WithVector::All(all)) => Ok(all),
-            Some(WithVector::Names(names)) => match names.iter().find(|name| !name.is_empty()) {
-                Some(name) => Err(ServiceError::Unsupported(format!(
-                    "named vectors ('{}' in with_vector)",
-                    name.chars().take(64).collect::<String>()
-                ))),
-                None => Ok(!names.is_empty()),
-            },
-        }
+    /// Which vectors to return.
+    pub(crate) fn wanted(
+        selector: Option<Self>,
+        schema: &VectorSchema,
+    ) -> Result<VectorSelector, ServiceError> {
+        Ok(match selector {
+            None | Some(Self::All(false)) => VectorSelector::None,
+            Some(Self::All(true)) => VectorSelector::All,
+            Some(Self::Names(names)) if names.is_empty() => VectorSelector::None,
+            Some(Self::Names(names)) => {
+                check_names("with_vector", &names, schema)?;
+                VectorSelector::Names(names)
+            }
+        })
+    }
+}
+
+/// `BadRequest` unless the collection has vectors of all these names.
+pub(crate) fn check_names(
+    field: &str,
+    names: &[String],
+    schema: &VectorSchema,
+) -> Result<(), ServiceError> {
+    match names
+        .iter()
+        .find(|name| !schema.names().any(|n| n == *name))
+    {
+        None => Ok(()),
+        Some(name) => Err(ServiceError::BadRequest(format!(
+            "{field}: the collection has no vector '{}', {}",
+            name.chars().take(64).collect::<String>(),
+            vector_names(schema)
+        ))),
     }
 }
 

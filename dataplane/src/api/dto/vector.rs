@@ -1,42 +1,120 @@
-//! What can stand where a vector is expected.
+//! What can stand where vectors are expected.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::api::vector;
+use crate::engine::vector_names;
 use crate::error::ServiceError;
-use crate::model::{PointId, VectorParams};
+use crate::model::{
+    DenseParams, MultiVector, PointId, SparseVector, Vector, VectorSchema, Vectors,
+};
+
+/// Most components of all vectors of a multi-vector together.
+const MAX_MULTI_COMPONENTS: usize = 1 << 20;
 
 /// A vector, the id of a point that has one, or something that Brainy does not take.
 #[derive(Debug, PartialEq)]
 pub(crate) enum VectorInput {
     /// Components.
     Dense(Vec<f32>),
+    /// A list of dense vectors.
+    Multi(Vec<Vec<f32>>),
+    /// Values at indices.
+    Sparse(Vec<u32>, Vec<f32>),
     /// A point's id.
     Id(PointId),
+    /// A text that is no id.
+    Text(String),
     /// What it was instead.
-    Refused(String),
+    Refused(&'static str),
 }
 
 impl VectorInput {
-    /// The vector, checked and normalised; `place` is where it stood.
+    /// The vector as it is stored under `name`, checked; `place` is where it stood. Where lists of vectors are stored a single
+    /// one is a list of one.
     pub(crate) fn prepare(
         self,
-        params: &VectorParams,
-        place: impl Fn() -> String,
-    ) -> Result<Vec<f32>, ServiceError> {
+        schema: &VectorSchema,
+        name: &str,
+        place: &dyn Fn() -> String,
+    ) -> Result<Vector, ServiceError> {
+        let bad = |text: String| ServiceError::BadRequest(format!("{}: {text}", place()));
+        let wrong = |given: &str, kind: &str| {
+            Err(bad(format!(
+                "{given} vector where '{name}' of the collection is {kind}"
+            )))
+        };
+        let dense = schema.vectors.get(name);
+        let sparse = schema.sparse_vectors.contains_key(name);
         match self {
-            VectorInput::Dense(vector) => crate::api::vector::prepare(vector, params, place),
-            VectorInput::Id(_) => Err(ServiceError::BadRequest(format!(
-                "{}: an id where a vector is needed",
-                place()
-            ))),
-            VectorInput::Refused(what) => Err(ServiceError::Unsupported(format!(
-                "{what} (at {})",
-                place()
-            ))),
+            Self::Id(_) => return Err(bad("an id where a vector is needed".to_owned())),
+            Self::Text(text) => {
+                let text: String = text.chars().take(64).collect();
+                return Err(bad(format!("'{text}' is neither a vector nor a point id")));
+            }
+            Self::Refused(what) => {
+                return Err(ServiceError::Unsupported(format!(
+                    "{what} (at {})",
+                    place()
+                )));
+            }
+            _ if dense.is_none() && !sparse => {
+                let what = match name {
+                    "" => "the collection has no unnamed vector".to_owned(),
+                    name => format!(
+                        "the collection has no vector '{}'",
+                        name.chars().take(64).collect::<String>()
+                    ),
+                };
+                return Err(bad(format!("{what}, {}", vector_names(schema))));
+            }
+            _ => {}
+        }
+        match (self, dense) {
+            (Self::Dense(mut row), Some(params)) => {
+                vector::prepare(&mut row, params, place)?;
+                if params.multivector {
+                    return list(params, vec![row], place);
+                }
+                Ok(row.into())
+            }
+            (Self::Multi(mut rows), Some(params)) if params.multivector => {
+                for (i, row) in rows.iter_mut().enumerate() {
+                    vector::prepare(row, params, || format!("{}[{i}]", place()))?;
+                }
+                list(params, rows, place)
+            }
+            (Self::Sparse(indices, values), None) => SparseVector::new(indices, values)
+                .map(Vector::Sparse)
+                .map_err(|e| bad(e.to_string())),
+            (Self::Dense(_), None) => wrong("a dense", "sparse"),
+            (Self::Multi(_), None) => wrong("a list of dense vectors as", "sparse"),
+            (Self::Multi(_), Some(_)) => wrong("a list of vectors as", "one dense vector"),
+            (_, Some(_)) => wrong("a sparse", "dense"),
+            (_, None) => Err(bad("a vector is needed".to_owned())),
         }
     }
+}
+
+fn list(
+    params: &DenseParams,
+    rows: Vec<Vec<f32>>,
+    place: &dyn Fn() -> String,
+) -> Result<Vector, ServiceError> {
+    let most = MAX_MULTI_COMPONENTS / params.size as usize;
+    if rows.len() > most.max(1) {
+        return Err(ServiceError::BadRequest(format!(
+            "{}: the multi-vector has {} vectors, at most {} are allowed at this dimension",
+            place(),
+            rows.len(),
+            most.max(1)
+        )));
+    }
+    MultiVector::new(&rows)
+        .map(Vector::Multi)
+        .map_err(|e| ServiceError::BadRequest(format!("{}: {e}", place())))
 }
 
 impl<'de> Deserialize<'de> for VectorInput {
@@ -51,7 +129,10 @@ impl<'de> Visitor<'de> for InputVisitor {
     type Value = VectorInput;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a vector (an array of numbers) or a point id")
+        f.write_str(
+            "a vector (an array of numbers, an array of such arrays, or indices and values) or a \
+             point id",
+        )
     }
 
     fn visit_u64<E: Error>(self, n: u64) -> Result<VectorInput, E> {
@@ -59,85 +140,235 @@ impl<'de> Visitor<'de> for InputVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<VectorInput, E> {
-        uuid::Uuid::try_parse(text)
-            .map(|id| VectorInput::Id(PointId::Uuid(id)))
-            .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+        Ok(match uuid::Uuid::try_parse(text) {
+            Ok(id) => VectorInput::Id(PointId::Uuid(id)),
+            Err(_) => VectorInput::Text(text.to_owned()),
+        })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<VectorInput, A::Error> {
-        let mut values = Vec::with_capacity(256);
-        while let Some(component) = seq.next_element()? {
-            match component {
-                // Beyond the range of 32 bits this becomes infinite, which the check against the schema refuses.
-                Component::Number(x) => values.push(x as f32),
-                Component::List => {
-                    while seq.next_element::<IgnoredAny>()?.is_some() {}
-                    return Ok(VectorInput::Refused("multivectors".to_owned()));
+        let mut values = match seq.next_element()? {
+            None => return Ok(VectorInput::Dense(Vec::new())),
+            Some(Component::List(first)) => {
+                let mut rows = vec![first];
+                while let Some(row) = seq.next_element::<Numbers>()? {
+                    rows.push(row.0);
                 }
+                return Ok(VectorInput::Multi(rows));
             }
+            Some(Component::Number(x)) => {
+                let mut values = Vec::with_capacity(256);
+                values.push(x);
+                values
+            }
+        };
+        while let Some(Number(x)) = seq.next_element()? {
+            values.push(x);
         }
         values.shrink_to_fit();
         Ok(VectorInput::Dense(values))
     }
 
-    /// `{"": [...]}` is the unnamed vector by its name; every other object is something else.
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<VectorInput, A::Error> {
-        let mut input = None;
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<VectorInput, A::Error> {
+        let mut fields = Fields::default();
+        fields.read(map, |key, _| Err(A::Error::unknown_field(key, SPARSE)))?;
+        fields.into_input()
+    }
+}
+
+const SPARSE: &[&str] = &["indices", "values"];
+
+/// Fields of an object that stands for a vector.
+#[derive(Default)]
+struct Fields {
+    indices: Option<Vec<u32>>,
+    values: Option<Vec<f32>>,
+    inference: bool,
+}
+
+impl Fields {
+    /// Reads all fields; those that no vector has go to `other`.
+    fn read<'de, A: MapAccess<'de>>(
+        &mut self,
+        mut map: A,
+        mut other: impl FnMut(&str, &mut A) -> Result<(), A::Error>,
+    ) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<String>()? {
-            if key.is_empty() && input.is_none() {
-                input = Some(map.next_value()?);
-                continue;
-            }
-            map.next_value::<IgnoredAny>()?;
-            if !matches!(input, Some(VectorInput::Refused(_))) {
-                input = Some(VectorInput::Refused(object_name(&key)));
+            match key.as_str() {
+                "indices" => self.indices = Some(map.next_value()?),
+                "values" => self.values = Some(map.next_value::<Numbers>()?.0),
+                "text" | "image" | "object" | "model" | "options" => {
+                    map.next_value::<IgnoredAny>()?;
+                    self.inference = true;
+                }
+                key => other(key, &mut map)?,
             }
         }
-        Ok(input.unwrap_or_else(|| VectorInput::Refused("points without a vector".to_owned())))
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.indices.is_none() && self.values.is_none() && !self.inference
+    }
+
+    fn into_input<E: Error>(self) -> Result<VectorInput, E> {
+        if self.inference {
+            return Ok(VectorInput::Refused("server-side inference"));
+        }
+        let indices = self.indices.ok_or_else(|| E::missing_field("indices"))?;
+        let values = self.values.ok_or_else(|| E::missing_field("values"))?;
+        Ok(VectorInput::Sparse(indices, values))
     }
 }
 
-fn object_name(key: &str) -> String {
-    match key {
-        "indices" | "values" => "sparse vectors".to_owned(),
-        "text" | "image" | "object" | "model" | "options" => {
-            "named vectors and server-side inference: send the one unnamed vector".to_owned()
-        }
-        _ => format!(
-            "named vectors ('{}')",
-            key.chars().take(64).collect::<String>()
-        ),
+/// A number as 32-bit float. Beyond that range it becomes infinite, which the check against the schema refuses.
+struct Number(f32);
+
+struct NumberVisitor;
+
+impl Visitor<'_> for NumberVisitor {
+    type Value = f32;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number")
+    }
+    fn visit_f64<E: Error>(self, x: f64) -> Result<f32, E> {
+        Ok(x as f32)
+    }
+    fn visit_u64<E: Error>(self, x: u64) -> Result<f32, E> {
+        Ok(x as f32)
+    }
+    fn visit_i64<E: Error>(self, x: i64) -> Result<f32, E> {
+        Ok(x as f32)
     }
 }
 
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NumberVisitor).map(Number)
+    }
+}
+
+struct Numbers(Vec<f32>);
+
+impl<'de> Deserialize<'de> for Numbers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = Numbers;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of numbers")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Numbers, A::Error> {
+                let mut values = Vec::with_capacity(128);
+                while let Some(Number(x)) = seq.next_element()? {
+                    values.push(x);
+                }
+                Ok(Numbers(values))
+            }
+        }
+        deserializer.deserialize_any(V)
+    }
+}
+
+/// The first element of an array: it tells a vector from a list of vectors.
 enum Component {
-    Number(f64),
-    List,
+    Number(f32),
+    List(Vec<f32>),
 }
 
 impl<'de> Deserialize<'de> for Component {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ComponentVisitor;
-        impl<'de> Visitor<'de> for ComponentVisitor {
+        struct V;
+        impl<'de> Visitor<'de> for V {
             type Value = Component;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number")
+                f.write_str("a number or an array of numbers")
             }
             fn visit_f64<E: Error>(self, x: f64) -> Result<Component, E> {
-                Ok(Component::Number(x))
+                NumberVisitor.visit_f64(x).map(Component::Number)
             }
             fn visit_u64<E: Error>(self, x: u64) -> Result<Component, E> {
-                Ok(Component::Number(x as f64))
+                NumberVisitor.visit_u64(x).map(Component::Number)
             }
             fn visit_i64<E: Error>(self, x: i64) -> Result<Component, E> {
-                Ok(Component::Number(x as f64))
+                NumberVisitor.visit_i64(x).map(Component::Number)
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Component, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Component::List)
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Component, A::Error> {
+                Numbers::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))
+                    .map(|numbers| Component::List(numbers.0))
             }
         }
-        deserializer.deserialize_any(ComponentVisitor)
+        deserializer.deserialize_any(V)
+    }
+}
+
+/// The vectors of a point: one without a name, or some by name.
+#[derive(Debug, PartialEq)]
+pub(crate) enum VectorsInput {
+    /// Bare.
+    One(VectorInput),
+    /// `{"name": ...}`.
+    Named(Vec<(String, VectorInput)>),
+}
+
+impl VectorsInput {
+    /// The vectors as they are stored, checked; `place` is where they stood.
+    pub(crate) fn prepare(
+        self,
+        schema: &VectorSchema,
+        place: &dyn Fn() -> String,
+    ) -> Result<Vectors, ServiceError> {
+        match self {
+            Self::One(input) => Ok(Vectors::unnamed(input.prepare(schema, "", place)?)),
+            Self::Named(named) => named
+                .into_iter()
+                .map(|(name, input)| {
+                    let place = || format!("{}['{name}']", place());
+                    let vector = input.prepare(schema, &name, &place)?;
+                    Ok((name, vector))
+                })
+                .collect(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for VectorsInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = VectorsInput;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a vector (an array of numbers) or vectors by name")
+            }
+
+            fn visit_u64<E: Error>(self, n: u64) -> Result<VectorsInput, E> {
+                InputVisitor.visit_u64(n).map(VectorsInput::One)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<VectorsInput, E> {
+                InputVisitor.visit_str(text).map(VectorsInput::One)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<VectorsInput, A::Error> {
+                InputVisitor.visit_seq(seq).map(VectorsInput::One)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<VectorsInput, A::Error> {
+                let mut named = Vec::new();
+                while let Some(entry) = map.next_entry::<String, VectorInput>()? {
+                    // What a text is to be made into a vector by stands beside it.
+                    if entry.0 == "model" && matches!(entry.1, VectorInput::Text(_)) {
+                        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                        let refused = VectorInput::Refused("server-side inference");
+                        return Ok(VectorsInput::One(refused));
+                    }
+                    named.push(entry);
+                }
+                Ok(VectorsInput::Named(named))
+            }
+        }
+        deserializer.deserialize_any(V)
     }
 }
 
@@ -155,12 +386,6 @@ const QUERY_KINDS: &[(&str, &str)] = &[
     ("formula", "score formulas"),
     ("sample", "random samples"),
     ("relevance_feedback", "relevance feedback"),
-    ("text", "text queries and server-side inference"),
-    ("image", "server-side inference"),
-    ("object", "server-side inference"),
-    ("model", "server-side inference"),
-    ("indices", "sparse vectors"),
-    ("values", "sparse vectors"),
 ];
 
 impl<'de> Deserialize<'de> for QueryInput {
@@ -185,10 +410,11 @@ impl<'de> Deserialize<'de> for QueryInput {
                 InputVisitor.visit_seq(seq).map(QueryInput)
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<QueryInput, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<QueryInput, A::Error> {
                 let mut nearest = None;
                 let mut refused = None;
-                while let Some(key) = map.next_key::<String>()? {
+                let mut fields = Fields::default();
+                fields.read(map, |key, map| {
                     if key == "nearest" && nearest.is_none() {
                         nearest = Some(map.next_value::<VectorInput>()?);
                     } else if key == "mmr" {
@@ -199,12 +425,15 @@ impl<'de> Deserialize<'de> for QueryInput {
                         map.next_value::<IgnoredAny>()?;
                         refused = refused.or(Some(what));
                     } else {
-                        return Err(A::Error::unknown_field(&key, &["nearest"]));
+                        return Err(A::Error::unknown_field(key, &["nearest"]));
                     }
-                }
+                    Ok(())
+                })?;
                 match (refused, nearest) {
-                    (Some(what), _) => Ok(QueryInput(VectorInput::Refused(what.to_owned()))),
-                    (None, Some(input)) => Ok(QueryInput(input)),
+                    (Some(what), _) => Ok(QueryInput(VectorInput::Refused(what))),
+                    (None, Some(input)) if fields.is_empty() => Ok(QueryInput(input)),
+                    (None, None) if !fields.is_empty() => fields.into_input().map(QueryInput),
+                    (None, Some(_)) => Err(A::Error::custom("'nearest' stands alone")),
                     (None, None) => Err(A::Error::missing_field("nearest")),
                 }
             }
@@ -215,7 +444,12 @@ impl<'de> Deserialize<'de> for QueryInput {
 
 /// The vector of the older search API: bare, or `{"name": ..., "vector": ...}`.
 #[derive(Debug)]
-pub(crate) struct SearchVector(pub(crate) VectorInput);
+pub(crate) struct SearchVector {
+    /// Which of each point's vectors it is compared with.
+    pub(crate) name: String,
+    /// The vector.
+    pub(crate) input: VectorInput,
+}
 
 impl<'de> Deserialize<'de> for SearchVector {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -224,11 +458,13 @@ impl<'de> Deserialize<'de> for SearchVector {
             type Value = SearchVector;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a vector (an array of numbers)")
+                f.write_str("a vector (an array of numbers) or {\"name\": ..., \"vector\": ...}")
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<SearchVector, A::Error> {
-                InputVisitor.visit_seq(seq).map(SearchVector)
+                let input = InputVisitor.visit_seq(seq)?;
+                let name = String::new();
+                Ok(SearchVector { name, input })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SearchVector, A::Error> {
@@ -239,11 +475,10 @@ impl<'de> Deserialize<'de> for SearchVector {
                     vector: VectorInput,
                 }
                 let named = Named::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                Ok(SearchVector(if named.name.is_empty() {
-                    named.vector
-                } else {
-                    VectorInput::Refused(object_name(&named.name))
-                }))
+                Ok(SearchVector {
+                    name: named.name,
+                    input: named.vector,
+                })
             }
         }
         deserializer.deserialize_any(SearchVisitor)

@@ -75,22 +75,23 @@ pub(crate) fn build(
     }
 }
 
-/// The vectors of a segment, row by row.
+/// Vectors, row by row: `size` components each, `stride` after the one before.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'v> {
     pub(crate) data: &'v [f32],
     pub(crate) size: usize,
+    pub(crate) stride: usize,
     pub(crate) measure: Distance,
 }
 
 impl<'v> Rows<'v> {
     pub(crate) fn row(&self, row: u32) -> &'v [f32] {
-        let start = row as usize * self.size;
+        let start = row as usize * self.stride;
         &self.data[start..start + self.size]
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.data.len() / self.size
+        self.data.len() / self.stride
     }
 
     pub(crate) fn to(&self, query: &[f32], row: u32) -> f32 {

@@ -20,6 +20,7 @@ fn rows(data: &[f32], size: usize) -> Rows<'_> {
     Rows {
         data,
         size,
+        stride: size,
         measure: Distance::Euclid,
     }
 }
@@ -153,6 +154,7 @@ fn walks_find_the_nearest_matching_rows_whatever_the_measure_and_selectivity() {
         let rows = Rows {
             data: &data,
             size,
+            stride: size,
             measure,
         };
         let params = HnswParams {

@@ -58,8 +58,8 @@ impl PartitionState {
             candidates[index].view.supersede(row, tick);
         }
         let keep = |memtable: &Arc<Memtable>| after(memtable, applied);
-        let active =
-            keep(&now.layers.active).unwrap_or_else(|| Arc::new(Memtable::new(self.params.vector)));
+        let active = keep(&now.layers.active)
+            .unwrap_or_else(|| Arc::new(Memtable::new(Arc::clone(&self.schema))));
         let layers = Layers {
             segments: candidates.into_iter().map(|c| c.view).collect(),
             applied,
@@ -91,13 +91,13 @@ impl PartitionState {
         segments
             .into_iter()
             .map(|segment| {
-                if segment.vector_params() != self.params.vector {
+                if !segment.schema().same_shape(&self.schema) {
                     return Err(EngineError::invalid(
                         format!("segment {}", segment.id()),
                         format!(
                             "it holds {:?}, the collection {:?}",
-                            segment.vector_params(),
-                            self.params.vector
+                            segment.schema(),
+                            self.schema
                         ),
                     ));
                 }

@@ -20,7 +20,7 @@ use crate::model::PointId;
 use super::PartitionState;
 
 impl PartitionState {
-    /// Merges the installed segments `inputs` into a new one in `dir`, building its graph as `options` say; blocks for as
+    /// Merges the installed segments `inputs` into a new one in `dir`, building its graphs as `options` say; blocks for as
     /// long as that takes. In the manifest it takes the place of `inputs`; if nothing of them is left, there is no
     /// new segment. Flushes and other merges may happen meanwhile.
     ///
@@ -46,7 +46,7 @@ impl PartitionState {
                 "it is not installed",
             ));
         }
-        let mut builder = SegmentBuilder::create(id, self.params, dir)?;
+        let mut builder = SegmentBuilder::create(id, Arc::clone(&self.schema), dir)?;
         let mut newest = Newest::new(&merged);
         while let Some((id, source, entry)) = newest.next() {
             let elsewhere = others
@@ -57,7 +57,7 @@ impl PartitionState {
             match entry {
                 Entry::Row(row, version) if elsewhere.is_none_or(|other| other < version) => {
                     let segment = &merged[source];
-                    builder.push(id, version, segment.payload(row), segment.vector(row))?;
+                    builder.push(id, version, segment.payload(row), &segment.vectors(row))?;
                 }
                 Entry::Tombstone(version) if elsewhere.is_some_and(|other| other < version) => {
                     builder.push_tombstone(id, version)?;

@@ -20,19 +20,19 @@ use brainy_coordination::partition::SegmentMeta;
 use brainy_coordination::types::{LogPosition, SegmentId};
 use parking_lot::{Mutex, RwLock};
 
-use crate::model::Distance;
+use crate::model::{VectorSchema, Vectors};
 
-use super::distance::{check_vector, normalise};
 use super::error::EngineError;
 use super::memtable::{Latest, Memtable};
+use super::schema::prepare;
 use super::segment::{Segment, SegmentBuilder};
-use super::{BuildOptions, Change, IndexParams, payload};
+use super::{BuildOptions, Change, payload};
 use layers::{Layers, Snapshot};
 
 /// See the module. All methods may be called from any thread; those that read files or compare vectors block.
 #[derive(Debug)]
 pub struct PartitionState {
-    params: IndexParams,
+    schema: Arc<VectorSchema>,
     installing: Mutex<()>,
     writer: Mutex<()>,
     published: RwLock<Snapshot>,
@@ -41,7 +41,7 @@ pub struct PartitionState {
 /// A frozen memtable: what a flush turns into a segment.
 #[derive(Clone, Debug)]
 pub struct Frozen {
-    params: IndexParams,
+    schema: Arc<VectorSchema>,
     memtable: Arc<Memtable>,
     position: LogPosition,
 }
@@ -68,15 +68,15 @@ pub struct Stats {
 /// A point as memtables store it.
 struct Prepared {
     payload: Vec<u8>,
-    vector: Vec<f32>,
+    vectors: Vectors,
 }
 
 impl PartitionState {
     /// An empty partition.
     #[must_use]
-    pub fn new(params: IndexParams) -> Self {
+    pub fn new(schema: VectorSchema) -> Self {
+        let schema = Arc::new(schema);
         Self {
-            params,
             installing: Mutex::new(()),
             writer: Mutex::new(()),
             published: RwLock::new(Snapshot {
@@ -84,18 +84,19 @@ impl PartitionState {
                     segments: Vec::new(),
                     applied: LogPosition::default(),
                     frozen: Vec::new(),
-                    active: Arc::new(Memtable::new(params.vector)),
+                    active: Arc::new(Memtable::new(Arc::clone(&schema))),
                 }),
                 tick: 0,
                 position: LogPosition::default(),
             }),
+            schema,
         }
     }
 
     /// What its points look like.
     #[must_use]
-    pub fn params(&self) -> IndexParams {
-        self.params
+    pub fn schema(&self) -> &VectorSchema {
+        &self.schema
     }
 
     /// Position of the newest log entry that is visible.
@@ -148,9 +149,9 @@ impl PartitionState {
         for (change, prepared) in changes.iter().zip(prepared) {
             let id = change.id();
             match prepared {
-                Some(Prepared { payload, vector }) => {
+                Some(Prepared { payload, vectors }) => {
                     layers.supersede(id, position, tick);
-                    layers.active.put(id, position, tick, payload, &vector);
+                    layers.active.put(id, position, tick, payload, &vectors);
                 }
                 // What is already gone needs no second tombstone.
                 None if layers.has_live(id) => {
@@ -166,19 +167,16 @@ impl PartitionState {
         Ok(())
     }
 
-    /// Payload and vector as they are stored; none for a deletion.
+    /// Payload and vectors as they are stored; none for a deletion.
     fn prepare(&self, change: &Change) -> Result<Option<Prepared>, EngineError> {
         let Change::Put(point) = change else {
             return Ok(None);
         };
-        check_vector(&point.vector, self.params.vector.size as usize)?;
-        let mut vector = point.vector.clone();
-        if self.params.vector.distance == Distance::Cosine {
-            normalise(&mut vector);
-        }
+        let mut vectors = point.vectors.clone();
+        prepare(&self.schema, &mut vectors)?;
         Ok(Some(Prepared {
             payload: payload::encode(&point.payload)?,
-            vector,
+            vectors,
         }))
     }
 
@@ -205,10 +203,10 @@ impl PartitionState {
             segments: layers.segments.clone(),
             applied: layers.applied,
             frozen,
-            active: Arc::new(Memtable::new(self.params.vector)),
+            active: Arc::new(Memtable::new(Arc::clone(&self.schema))),
         });
         Some(Frozen {
-            params: self.params,
+            schema: Arc::clone(&self.schema),
             memtable: Arc::clone(&layers.active),
             position,
         })
@@ -257,7 +255,7 @@ impl Frozen {
         self.memtable.bytes()
     }
 
-    /// Writes the layer as a segment into `dir`, building its graph as `options` say. Blocks for as long as that takes.
+    /// Writes the layer as a segment into `dir`, building its graphs as `options` say. Blocks for as long as that takes.
     ///
     /// # Errors
     /// Those of [`SegmentBuilder`].
@@ -267,9 +265,9 @@ impl Frozen {
         dir: &Path,
         options: BuildOptions,
     ) -> Result<SegmentMeta, EngineError> {
-        let mut builder = SegmentBuilder::create(id, self.params, dir)?;
+        let mut builder = SegmentBuilder::create(id, Arc::clone(&self.schema), dir)?;
         self.memtable.latest(|id, version, change| match change {
-            Latest::Put(payload, vector) => builder.push(id, version, payload, vector),
+            Latest::Put(payload, vectors) => builder.push(id, version, payload, vectors),
             Latest::Deleted => builder.push_tombstone(id, version),
         })?;
         builder.finish(options)

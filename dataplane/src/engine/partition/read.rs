@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use brainy_coordination::types::LogPosition;
 
-use crate::engine::distance::{check_vector, normalise, passes, score};
 use crate::engine::error::EngineError;
 use crate::engine::filter::CompiledFilter;
 use crate::engine::memtable::Memtable;
 use crate::engine::payload::{self, Selection};
+use crate::engine::query::Query;
 use crate::engine::resolve::PointView;
-use crate::engine::segment::Query;
+use crate::engine::stored;
 use crate::engine::topk::{Near, TopK};
 use crate::model::{
-    CountRequest, Distance, Filter, Payload, Point, PointId, Record, RetrieveRequest, ScoredPoint,
-    ScrollPage, ScrollRequest, SearchRequest,
+    CountRequest, Filter, Payload, Point, PointId, Record, RetrieveRequest, ScoredPoint,
+    ScrollPage, ScrollRequest, SearchRequest, VectorSelector, Vectors,
 };
 
 use super::PartitionState;
@@ -27,7 +27,7 @@ use super::layers::{SegmentView, Snapshot};
 struct Found {
     version: LogPosition,
     payload: Option<Payload>,
-    vector: Option<Vec<f32>>,
+    vectors: Option<Vectors>,
 }
 
 impl Found {
@@ -35,29 +35,29 @@ impl Found {
         Record {
             id,
             payload: self.payload,
-            vector: self.vector,
+            vectors: self.vectors,
         }
     }
 }
 
 impl Snapshot {
-    /// The live version of a point, of which `selection` and `with_vector` are read.
+    /// The live version of a point, of which `selection` and the `wanted` vectors are read.
     fn find(
         &self,
         id: PointId,
         selection: &Selection,
-        with_vector: bool,
+        wanted: &VectorSelector,
     ) -> Result<Option<Found>, EngineError> {
         let cut = |bytes: &[u8]| match selection.wants_any() {
             true => Ok::<_, EngineError>(selection.apply(payload::decode(bytes)?)),
             false => Ok(None),
         };
         for memtable in self.layers.memtables() {
-            if let Some(point) = memtable.get(id, self.tick) {
+            if let Some(point) = memtable.get(id, self.tick, wanted) {
                 return Ok(Some(Found {
                     version: point.version,
                     payload: cut(&point.payload)?,
-                    vector: with_vector.then_some(point.vector),
+                    vectors: wanted.wants_any().then_some(point.vectors),
                 }));
             }
         }
@@ -70,7 +70,9 @@ impl Snapshot {
                 return Ok(Some(Found {
                     version: segment.version(row),
                     payload: cut(segment.payload(row))?,
-                    vector: with_vector.then(|| segment.vector(row).to_vec()),
+                    vectors: wanted
+                        .wants_any()
+                        .then(|| stored::collect(segment.schema(), &segment.vectors(row), wanted)),
                 }));
             }
         }
@@ -196,7 +198,7 @@ impl PartitionState {
         let snapshot = self.snapshot();
         let mut records = Vec::new();
         for id in &request.ids {
-            if let Some(found) = snapshot.find(*id, &selection, request.with_vector)? {
+            if let Some(found) = snapshot.find(*id, &selection, &request.with_vector)? {
                 records.push(found.into_record(*id));
             }
         }
@@ -218,7 +220,7 @@ impl PartitionState {
                 page.next = Some(id);
                 break;
             }
-            if let Some(found) = snapshot.find(id, &selection, request.with_vector)? {
+            if let Some(found) = snapshot.find(id, &selection, &request.with_vector)? {
                 page.records.push(found.into_record(id));
             }
         }
@@ -247,41 +249,20 @@ impl PartitionState {
     /// The nearest matching points, best first; equally good ones by id.
     ///
     /// # Errors
-    /// A vector that does not fit, unreadable paths, or a payload that does not decode.
+    /// A vector that does not fit or that the collection does not have, unreadable paths, or a payload that does not decode.
     pub fn search(&self, request: &SearchRequest) -> Result<Vec<ScoredPoint>, EngineError> {
-        let SearchRequest {
-            vector,
-            filter,
-            limit,
-            ef,
-            exact,
-            score_threshold,
-            with_payload,
-            with_vector,
-        } = request;
-        let measure = self.params.vector.distance;
-        check_vector(vector, self.params.vector.size as usize)?;
-        let mut vector = vector.clone();
-        if measure == Distance::Cosine {
-            normalise(&mut vector);
-        }
-        let selection = Selection::new(with_payload)?;
-        let filter = compile(filter.as_ref())?;
-        let query = Query {
-            vector: &vector,
-            limit: *limit,
-            ef: *ef,
-            exact: *exact,
-            filter: filter.as_ref(),
-        };
+        let selection = Selection::new(&request.with_payload)?;
+        let filter = compile(request.filter.as_ref())?;
+        let query = Query::new(&self.schema, request, filter.as_ref())?;
         let snapshot = self.snapshot();
         let mut points = Vec::new();
         for Near { distance, key: id } in nearest(&snapshot, &query)? {
-            let score = score(measure, distance);
-            if score_threshold.is_some_and(|threshold| !passes(measure, score, threshold)) {
+            let score = query.score(distance);
+            let passes = |threshold| query.passes(score, threshold);
+            if !request.score_threshold.is_none_or(passes) {
                 break;
             }
-            if let Some(found) = snapshot.find(id, &selection, *with_vector)? {
+            if let Some(found) = snapshot.find(id, &selection, &request.with_vector)? {
                 points.push(ScoredPoint {
                     version: found.version,
                     record: found.into_record(id),
@@ -314,10 +295,12 @@ fn nearest(snapshot: &Snapshot, query: &Query<'_>) -> Result<Vec<Near<PointId>>,
 
 impl PointView for PartitionState {
     fn get(&self, id: PointId) -> Result<Option<Point>, EngineError> {
-        let found = self.snapshot().find(id, &Selection::All, true)?;
+        let found = self
+            .snapshot()
+            .find(id, &Selection::All, &VectorSelector::All)?;
         Ok(found.map(|f| Point {
             id,
-            vector: f.vector.unwrap_or_default(),
+            vectors: f.vectors.unwrap_or_default(),
             payload: f.payload.unwrap_or_default(),
         }))
     }

@@ -1,31 +1,34 @@
 //! Writing a segment.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use brainy_coordination::partition::SegmentMeta;
 use brainy_coordination::types::{LogPosition, SegmentId};
 
-use crate::engine::distance::{check_vector, normalise};
 use crate::engine::error::EngineError;
-use crate::engine::hnsw::{self, Rows};
-use crate::engine::{BuildOptions, IndexParams, payload};
-use crate::model::{Distance, Point, PointId};
+use crate::engine::schema::prepare;
+use crate::engine::stored::{Named, RowVectors};
+use crate::engine::{BuildOptions, payload};
+use crate::model::{Point, PointId, VectorSchema};
 
-use super::format::{FileWriter, GRAPH, PAYLOADS, ROWS, VECTORS};
-use super::rows::{RowTable, Shape};
+use super::dense::DenseWriter;
+use super::format::{FileWriter, PAYLOADS, ROWS};
+use super::rows::{Head, RowTable};
+use super::sparse::SparseField;
 
-/// Segments with fewer rows have no graph: scanning them is as fast.
+/// Dense fields with fewer vectors have no graph: scanning them is as fast.
 pub const GRAPH_ROWS: usize = 512;
 
-/// Writes one segment into a directory. Rows and tombstones come in ascending order of their ids. Payloads and vectors go
-/// to disk as they come; vectors also stay in memory until the graph is built.
+/// Writes one segment into a directory. Rows and tombstones come in ascending order of their ids. Payloads and dense vectors
+/// go to disk as they come; vectors also stay in memory until graphs are built.
 pub struct SegmentBuilder {
     id: SegmentId,
     dir: PathBuf,
-    params: IndexParams,
+    schema: Arc<VectorSchema>,
     table: RowTable,
-    vectors: Vec<f32>,
-    vector_file: FileWriter,
+    dense: Vec<DenseWriter>,
+    sparse: Vec<SparseField>,
     payload_file: FileWriter,
     payload_bytes: u64,
     newest: LogPosition,
@@ -36,16 +39,29 @@ impl SegmentBuilder {
     ///
     /// # Errors
     /// Parameters out of range, or those of the disk.
-    pub fn create(id: SegmentId, params: IndexParams, dir: &Path) -> Result<Self, EngineError> {
-        params.validate()?;
+    pub fn create(
+        id: SegmentId,
+        schema: Arc<VectorSchema>,
+        dir: &Path,
+    ) -> Result<Self, EngineError> {
+        schema
+            .validate()
+            .map_err(|e| EngineError::invalid("the schema", e.to_string()))?;
         std::fs::create_dir_all(dir).map_err(|e| EngineError::io("cannot create", dir, &e))?;
+        let dense = schema.vectors.values().enumerate();
         Ok(Self {
             id,
             dir: dir.to_path_buf(),
-            params,
             table: RowTable::default(),
-            vectors: Vec::new(),
-            vector_file: FileWriter::create(dir, &VECTORS)?,
+            dense: dense
+                .map(|(field, params)| DenseWriter::new(dir, field, *params))
+                .collect(),
+            sparse: schema
+                .sparse_vectors
+                .iter()
+                .map(|_| SparseField::default())
+                .collect(),
+            schema,
             payload_file: FileWriter::create(dir, &PAYLOADS)?,
             payload_bytes: 0,
             newest: LogPosition::default(),
@@ -60,23 +76,20 @@ impl SegmentBuilder {
         id: SegmentId,
         mut points: Vec<(Point, LogPosition)>,
         mut tombstones: Vec<(PointId, LogPosition)>,
-        params: IndexParams,
+        schema: Arc<VectorSchema>,
         dir: &Path,
         options: BuildOptions,
     ) -> Result<SegmentMeta, EngineError> {
         points.sort_unstable_by_key(|(point, _)| point.id);
         tombstones.sort_unstable();
-        let mut builder = Self::create(id, params, dir)?;
+        let mut builder = Self::create(id, Arc::clone(&schema), dir)?;
         for (mut point, version) in points {
-            if params.vector.distance == Distance::Cosine {
-                normalise(&mut point.vector);
-            }
-            builder.push(
-                point.id,
-                version,
-                &payload::encode(&point.payload)?,
-                &point.vector,
-            )?;
+            prepare(&schema, &mut point.vectors)?;
+            let row = Named {
+                schema: &schema,
+                vectors: &point.vectors,
+            };
+            builder.push(point.id, version, &payload::encode(&point.payload)?, &row)?;
         }
         for (id, version) in tombstones {
             builder.push_tombstone(id, version)?;
@@ -84,38 +97,39 @@ impl SegmentBuilder {
         builder.finish(options)
     }
 
-    /// Adds a row. The vector is of unit length in cosine collections.
+    /// Adds a row. The vectors fit the schema and are as they are stored.
     ///
     /// # Errors
-    /// An id that is not above the one before, a vector that does not fit, too many rows, or those of the disk.
-    pub fn push(
+    /// An id that is not above the one before, too many rows, or those of the disk.
+    pub(crate) fn push(
         &mut self,
         id: PointId,
         version: LogPosition,
         payload: &[u8],
-        vector: &[f32],
+        vectors: &dyn RowVectors,
     ) -> Result<(), EngineError> {
-        check_vector(vector, self.params.vector.size as usize)?;
         if self.table.ids.last().is_some_and(|last| *last >= id) {
             return Err(EngineError::invalid(
                 format!("row {id}"),
                 "rows come in ascending order, each id once",
             ));
         }
-        if self.table.ids.len() >= hnsw::max_rows(self.params.hnsw) {
-            return Err(EngineError::invalid(
+        let row = u32::try_from(self.table.ids.len()).map_err(|_| {
+            EngineError::invalid(
                 format!("segment {}", self.id),
                 "it has too many rows: use more partitions",
-            ));
+            )
+        })?;
+        for (field, writer) in self.dense.iter_mut().enumerate() {
+            writer.push(row, vectors.dense(field))?;
         }
-        let mut bytes = Vec::with_capacity(vector.len() * 4);
-        for v in vector {
-            bytes.extend_from_slice(&v.to_le_bytes());
+        for (field, column) in self.sparse.iter_mut().enumerate() {
+            if let Some(vector) = vectors.sparse(field) {
+                column.push(row, vector);
+            }
         }
-        self.vector_file.write(&bytes)?;
         self.payload_file.write(payload)?;
         self.payload_bytes += payload.len() as u64;
-        self.vectors.extend_from_slice(vector);
         self.table.ids.push(id);
         self.table.versions.push(version);
         self.table.ends.push(self.payload_bytes);
@@ -150,7 +164,7 @@ impl SegmentBuilder {
         self.table.ids.is_empty() && self.table.tombstones.is_empty()
     }
 
-    /// Builds the graph and completes the files.
+    /// Builds the graphs and completes the files.
     ///
     /// # Errors
     /// [`EngineError::Graph`], or those of the disk.
@@ -158,41 +172,38 @@ impl SegmentBuilder {
         let Self {
             id,
             dir,
-            params,
+            schema,
             table,
-            vectors,
-            vector_file,
+            dense,
+            sparse,
             payload_file,
             payload_bytes: _,
             newest,
         } = self;
-        let shape = Shape {
-            size: params.vector.size,
-            measure: params.vector.distance,
+        let rows = table.ids.len();
+        let mut files = vec![payload_file.finish()?];
+        let mut head = Head {
+            schema: schema.as_ref().clone(),
+            dense: Vec::new(),
+            sparse: Vec::new(),
         };
+        for writer in dense {
+            let (field, written) = writer.finish(rows, options)?;
+            head.dense.push(field);
+            files.extend(written);
+        }
+        for (field, column) in sparse.iter().enumerate() {
+            head.sparse.push(column.len() as u64);
+            files.extend(column.write(&dir, field)?);
+        }
         let mut rows_file = FileWriter::create(&dir, &ROWS)?;
-        for piece in table.encode(shape) {
+        for piece in table.encode(&head)? {
             rows_file.write(&piece)?;
         }
-        let mut files = vec![
-            rows_file.finish()?,
-            payload_file.finish()?,
-            vector_file.finish()?,
-        ];
-        if table.ids.len() >= GRAPH_ROWS {
-            let rows = Rows {
-                data: &vectors,
-                size: params.vector.size as usize,
-                measure: params.vector.distance,
-            };
-            let graph = hnsw::build(&rows, params.hnsw, options)?;
-            let mut file = FileWriter::create(&dir, &GRAPH)?;
-            file.write_u32s(graph.words())?;
-            files.push(file.finish()?);
-        }
+        files.push(rows_file.finish()?);
         Ok(SegmentMeta {
             id,
-            rows: table.ids.len() as u64,
+            rows: rows as u64,
             tombstones: table.tombstones.len() as u64,
             newest,
             files,

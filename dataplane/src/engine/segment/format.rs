@@ -1,8 +1,10 @@
 //! How segment files begin and how they are checked.
 //!
-//! Every file: 8 bytes magic, 4 bytes format version, 4 bytes zero, then its contents; numbers are little-endian. Size and
-//! CRC-32C of the whole file stand in the partition manifest ([`FileMeta`]) and are verified before anything is used.
+//! Every file: 8 bytes magic, 4 bytes format version, 52 bytes zero, then its contents, which are so aligned to a cache line
+//! in a mapped file; numbers are little-endian. Size and CRC-32C of the whole file stand in the partition manifest
+//! ([`FileMeta`]) and are verified before anything is used.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -12,37 +14,39 @@ use brainy_coordination::partition::{FileMeta, SegmentMeta};
 use crate::engine::error::EngineError;
 
 /// Format version of all files of a segment.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes before the contents.
-pub(super) const HEADER: usize = 16;
+pub(super) const HEADER: usize = 64;
 
 /// A kind of file.
 pub(super) struct Kind {
-    pub(super) name: &'static str,
+    pub(super) name: Cow<'static, str>,
     pub(super) magic: [u8; 8],
 }
 
+impl Kind {
+    /// A file that fields of vectors have each of their own.
+    pub(super) fn of_field(stem: &str, field: usize, extension: &str, magic: [u8; 8]) -> Self {
+        Self {
+            name: format!("{stem}-{field}.{extension}").into(),
+            magic,
+        }
+    }
+}
+
 pub(super) const ROWS: Kind = Kind {
-    name: "rows.bin",
+    name: Cow::Borrowed("rows.bin"),
     magic: *b"BRNYROWS",
 };
 pub(super) const PAYLOADS: Kind = Kind {
-    name: "payload.bin",
+    name: Cow::Borrowed("payload.bin"),
     magic: *b"BRNYPAYL",
-};
-pub(super) const VECTORS: Kind = Kind {
-    name: "vectors.f32",
-    magic: *b"BRNYVECT",
-};
-pub(super) const GRAPH: Kind = Kind {
-    name: "graph.hnsw",
-    magic: *b"BRNYHNSW",
 };
 
 /// A file being written.
 pub(super) struct FileWriter {
     path: PathBuf,
-    name: &'static str,
+    name: String,
     out: BufWriter<File>,
     bytes: u64,
     crc32c: u32,
@@ -50,18 +54,18 @@ pub(super) struct FileWriter {
 
 impl FileWriter {
     pub(super) fn create(dir: &Path, kind: &Kind) -> Result<Self, EngineError> {
-        let path = dir.join(kind.name);
+        let path = dir.join(kind.name.as_ref());
         let file = File::create(&path).map_err(|e| EngineError::io("cannot create", &path, &e))?;
         let mut writer = Self {
             path,
-            name: kind.name,
+            name: kind.name.clone().into_owned(),
             out: BufWriter::with_capacity(1 << 18, file),
             bytes: 0,
             crc32c: 0,
         };
         writer.write(&kind.magic)?;
         writer.write(&VERSION.to_le_bytes())?;
-        writer.write(&[0; 4])?;
+        writer.write(&[0; HEADER - 12])?;
         Ok(writer)
     }
 
@@ -93,7 +97,7 @@ impl FileWriter {
             .flush()
             .map_err(|e| EngineError::io("cannot write", &self.path, &e))?;
         Ok(FileMeta {
-            name: self.name.to_owned(),
+            name: self.name,
             bytes: self.bytes,
             crc32c: self.crc32c,
         })
@@ -112,7 +116,7 @@ impl<'m> Stored<'m> {
     pub(super) fn find(dir: &Path, segment: &'m SegmentMeta, kind: &Kind) -> Option<Self> {
         let meta = segment.files.iter().find(|f| f.name == kind.name)?;
         Some(Self {
-            path: dir.join(kind.name),
+            path: dir.join(kind.name.as_ref()),
             meta,
             magic: kind.magic,
         })
@@ -126,7 +130,7 @@ impl<'m> Stored<'m> {
     ) -> Result<Self, EngineError> {
         Self::find(dir, segment, kind).ok_or_else(|| {
             EngineError::damaged(
-                dir.join(kind.name),
+                dir.join(kind.name.as_ref()),
                 "the partition manifest does not list it for its segment",
             )
         })
@@ -225,6 +229,43 @@ impl<'m> Stored<'m> {
                 supported: VERSION,
             });
         }
+        if rest[4..].iter().any(|byte| *byte != 0) {
+            return Err(self.damaged("its header is not empty where it should be"));
+        }
         Ok(())
+    }
+}
+
+/// Bytes that are read from the front.
+pub(super) struct Input<'b>(pub(super) &'b [u8]);
+
+impl Input<'_> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or("it ends too early")?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, String> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, String> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// `count` numbers of N bytes.
+    pub(super) fn list<const N: usize, T>(
+        &mut self,
+        count: usize,
+        convert: impl Fn([u8; N]) -> T,
+    ) -> Result<Vec<T>, String> {
+        let taken = count
+            .checked_mul(N)
+            .and_then(|bytes| self.0.split_at_checked(bytes));
+        let (taken, rest) = taken.ok_or("it ends too early")?;
+        self.0 = rest;
+        let (numbers, _) = taken.as_chunks::<N>();
+        Ok(numbers.iter().map(|n| convert(*n)).collect())
     }
 }

@@ -1,38 +1,42 @@
-//! Immutable segments: rows in id order, their payloads, vectors and graph, and tombstones.
+//! Immutable segments: rows in id order, their payloads, vectors and graphs, and tombstones.
 //!
-//! A segment is a directory of files ([`format`]): `rows.bin`, `payload.bin`, `vectors.f32` and, from [`GRAPH_ROWS`] rows on,
-//! `graph.hnsw`. Opening verifies every file that is read against the manifest; what is damaged, truncated, missing or of
-//! another format is an error that names file and cause.
+//! A segment is a directory of files ([`format`]): `rows.bin`, `payload.bin`, and those of its fields of vectors ([`dense`],
+//! [`sparse`]), numbered in the order of their names. Opening verifies every file that is read against the manifest; what is
+//! damaged, truncated, missing or of another format is an error that names file and cause.
 //!
-//! Memory of an open segment per row: 48 bytes (id 24, version 16, end of payload 8), the payload's bytes, 4 bytes a
-//! dimension, and the graph's links (about 6 m bytes + 4).
+//! Memory of an open segment per row: 48 bytes (id 24, version 16, end of payload 8), the payload's bytes, and per dense
+//! vector 4 bytes a dimension (padded to 64 bytes) and the graph's links (about 6 m bytes + 4).
 
 mod builder;
+mod dense;
 mod format;
 mod rows;
 mod search;
+mod slots;
+mod sparse;
 
 use std::path::Path;
 
 use brainy_coordination::partition::SegmentMeta;
 use brainy_coordination::types::{LogPosition, SegmentId};
 
-use crate::model::{PointId, VectorParams};
+use crate::model::{PointId, VectorSchema};
 
 use super::error::EngineError;
 use super::filter::CompiledFilter;
-use super::hnsw::{Graph, Rows};
 use super::payload;
-use format::{GRAPH, PAYLOADS, ROWS, Stored, VECTORS};
+use super::stored::{DenseRows, RowVectors, SparseRef};
+use dense::DenseField;
+use format::{PAYLOADS, ROWS, Stored};
 use rows::RowTable;
+use sparse::SparseField;
 
 pub use builder::{GRAPH_ROWS, SegmentBuilder};
-pub(crate) use search::Query;
 
 /// What to load of a segment.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenOptions {
-    /// The graph: who never searches does not need it.
+    /// The graphs: who never searches does not need them.
     pub graph: bool,
 }
 
@@ -40,11 +44,27 @@ pub struct OpenOptions {
 #[derive(Debug)]
 pub struct Segment {
     meta: SegmentMeta,
-    vector: VectorParams,
+    schema: VectorSchema,
     table: RowTable,
     payloads: Vec<u8>,
-    vectors: Vec<f32>,
-    graph: Option<Graph>,
+    dense: Vec<DenseField>,
+    sparse: Vec<SparseField>,
+}
+
+/// The vectors of a row.
+struct SegmentRow<'s> {
+    segment: &'s Segment,
+    row: u32,
+}
+
+impl RowVectors for SegmentRow<'_> {
+    fn dense(&self, field: usize) -> DenseRows<'_> {
+        self.segment.dense[field].of_row(self.row)
+    }
+
+    fn sparse(&self, field: usize) -> Option<SparseRef<'_>> {
+        self.segment.sparse[field].of_row(self.row)
+    }
 }
 
 /// What a segment knows of an id.
@@ -69,7 +89,7 @@ impl Segment {
     /// [`EngineError::Damaged`], [`EngineError::UnknownFormat`] or [`EngineError::Io`], naming the file.
     pub fn open(dir: &Path, meta: &SegmentMeta, options: OpenOptions) -> Result<Self, EngineError> {
         let rows_file = Stored::require(dir, meta, &ROWS)?;
-        let (table, shape) =
+        let (table, head) =
             RowTable::decode(&rows_file.read()?).map_err(|e| rows_file.damaged(e))?;
         let (rows, tombstones) = (table.ids.len(), table.tombstones.len());
         if (rows as u64, tombstones as u64) != (meta.rows, meta.tombstones)
@@ -80,34 +100,28 @@ impl Segment {
                 meta.rows, meta.tombstones
             )));
         }
-        let vector = VectorParams {
-            size: shape.size,
-            distance: shape.measure,
-        };
         let payload_file = Stored::require(dir, meta, &PAYLOADS)?;
         let payloads = payload_file.read()?;
         if payloads.len() as u64 != table.ends.last().copied().unwrap_or(0) {
             return Err(payload_file.damaged("its length is not that of all payloads"));
         }
-        let vector_file = Stored::require(dir, meta, &VECTORS)?;
-        let vectors = vector_file.read_words(f32::from_le_bytes)?;
-        if Some(vectors.len()) != rows.checked_mul(vector.size as usize) {
-            return Err(vector_file.damaged("its length is not that of all vectors"));
-        }
-        let graph = match Stored::find(dir, meta, &GRAPH) {
-            Some(file) if options.graph => {
-                let words = file.read_words(u32::from_le_bytes)?;
-                Some(Graph::from_words(&words, rows).map_err(|e| file.damaged(e))?)
-            }
-            _ => None,
-        };
+        let fields = head.schema.vectors.values().zip(&head.dense).enumerate();
+        let dense = fields
+            .map(|(field, (params, head))| {
+                DenseField::open(dir, meta, (field, *params, head), rows, options)
+            })
+            .collect::<Result<_, _>>()?;
+        let fields = head.sparse.iter().enumerate();
+        let sparse = fields
+            .map(|(field, count)| SparseField::open(dir, meta, field, *count, rows))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             meta: meta.clone(),
-            vector,
+            schema: head.schema,
             table,
             payloads,
-            vectors,
-            graph,
+            dense,
+            sparse,
         })
     }
 
@@ -125,8 +139,8 @@ impl Segment {
 
     /// What its vectors look like.
     #[must_use]
-    pub fn vector_params(&self) -> VectorParams {
-        self.vector
+    pub fn schema(&self) -> &VectorSchema {
+        &self.schema
     }
 
     /// Rows, live or not.
@@ -135,10 +149,10 @@ impl Segment {
         self.table.ids.len()
     }
 
-    /// Whether searches can walk a graph.
+    /// Whether searches of some vector can walk a graph.
     #[must_use]
     pub fn has_graph(&self) -> bool {
-        self.graph.is_some()
+        self.dense.iter().any(|field| field.graph.is_some())
     }
 
     /// Bytes held in memory.
@@ -148,8 +162,16 @@ impl Segment {
         self.rows() * per_row
             + self.table.tombstones.len() * size_of::<(PointId, LogPosition)>()
             + self.payloads.len()
-            + self.vectors.len() * size_of::<f32>()
-            + self.graph.as_ref().map_or(0, Graph::memory_bytes)
+            + self
+                .dense
+                .iter()
+                .map(DenseField::memory_bytes)
+                .sum::<usize>()
+            + self
+                .sparse
+                .iter()
+                .map(SparseField::memory_bytes)
+                .sum::<usize>()
     }
 
     pub(crate) fn row_id(&self, row: u32) -> PointId {
@@ -160,8 +182,8 @@ impl Segment {
         self.table.versions[row as usize]
     }
 
-    pub(crate) fn vector(&self, row: u32) -> &[f32] {
-        self.vector_rows().row(row)
+    pub(crate) fn vectors(&self, row: u32) -> impl RowVectors {
+        SegmentRow { segment: self, row }
     }
 
     pub(crate) fn payload(&self, row: u32) -> &[u8] {
@@ -229,13 +251,5 @@ impl Segment {
             keys => payload::decode_keys(self.payload(row), keys)?,
         };
         Ok(filter.matches(self.row_id(row), &fields))
-    }
-
-    fn vector_rows(&self) -> Rows<'_> {
-        Rows {
-            data: &self.vectors,
-            size: self.vector.size as usize,
-            measure: self.vector.distance,
-        }
     }
 }

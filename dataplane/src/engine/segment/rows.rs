@@ -1,7 +1,7 @@
 //! `rows.bin`: what is known of every row and tombstone.
 //!
 //! ```text
-//! u32 vector size, u32 measure, u64 rows, u64 tombstones
+//! u32 length of the head, the head ([`Head`] as JSON), u64 rows, u64 tombstones
 //! per row, ascending by id:        id (17), epoch u64, sequence u64, end of its payload u64
 //! per tombstone, ascending by id:  id (17), epoch u64, sequence u64
 //! ```
@@ -9,9 +9,13 @@
 //! An id is a tag (0 number, 1 UUID) and 16 bytes; numbers use the first 8.
 
 use brainy_coordination::types::LogPosition;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::model::{Distance, PointId};
+use crate::engine::error::EngineError;
+use crate::model::{PointId, VectorSchema};
+
+use super::format::Input;
 
 /// The table of a segment.
 #[derive(Debug, Default)]
@@ -26,31 +30,28 @@ pub(super) struct RowTable {
     pub(super) tombstones: Vec<(PointId, LogPosition)>,
 }
 
-/// What every row of the segment has in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
-    pub(super) size: u32,
-    pub(super) measure: Distance,
+/// What the segment holds besides rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Head {
+    /// The collection's vectors when the segment was built.
+    pub(super) schema: VectorSchema,
+    /// The dense fields, in the schema's order.
+    pub(super) dense: Vec<DenseHead>,
+    /// Of each sparse field, how many rows have a vector.
+    pub(super) sparse: Vec<u64>,
 }
 
-fn measure_code(measure: Distance) -> u32 {
-    match measure {
-        Distance::Cosine => 0,
-        Distance::Dot => 1,
-        Distance::Euclid => 2,
-        Distance::Manhattan => 3,
-    }
-}
-
-fn measure_of(code: u32) -> Option<Distance> {
-    [
-        Distance::Cosine,
-        Distance::Dot,
-        Distance::Euclid,
-        Distance::Manhattan,
-    ]
-    .into_iter()
-    .find(|m| measure_code(*m) == code)
+/// Files of a dense field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DenseHead {
+    /// Vectors.
+    pub(super) slots: u64,
+    /// Whether there is a table of the rows of vectors (of no vectors it is empty and has no file).
+    pub(super) table: bool,
+    /// Whether there is a graph.
+    pub(super) graph: bool,
 }
 
 fn put_id(id: PointId, out: &mut Vec<u8>) {
@@ -74,10 +75,16 @@ fn put_version(version: LogPosition, out: &mut Vec<u8>) {
 
 impl RowTable {
     /// The contents of the file, in pieces.
-    pub(super) fn encode(&self, shape: Shape) -> impl Iterator<Item = Vec<u8>> {
-        let mut head = Vec::new();
-        head.extend_from_slice(&shape.size.to_le_bytes());
-        head.extend_from_slice(&measure_code(shape.measure).to_le_bytes());
+    ///
+    /// # Errors
+    /// [`EngineError::Encode`].
+    pub(super) fn encode(&self, head: &Head) -> Result<impl Iterator<Item = Vec<u8>>, EngineError> {
+        let json = serde_json::to_vec(head).map_err(|e| EngineError::Encode {
+            what: "head of a segment",
+            reason: e.to_string(),
+        })?;
+        let mut head = (json.len() as u32).to_le_bytes().to_vec();
+        head.extend_from_slice(&json);
         head.extend_from_slice(&(self.ids.len() as u64).to_le_bytes());
         head.extend_from_slice(&(self.tombstones.len() as u64).to_le_bytes());
         let rows =
@@ -98,18 +105,26 @@ impl RowTable {
             put_version(*version, &mut row);
             row
         });
-        std::iter::once(head).chain(rows).chain(tombstones)
+        Ok(std::iter::once(head).chain(rows).chain(tombstones))
     }
 
     /// Reads what [`Self::encode`] gave.
     ///
     /// # Errors
     /// What does not fit, in words.
-    pub(super) fn decode(bytes: &[u8]) -> Result<(Self, Shape), String> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<(Self, Head), String> {
         let mut input = Input(bytes);
-        let size = input.u32()?;
-        let code = input.u32()?;
-        let measure = measure_of(code).ok_or_else(|| format!("{code} is no known distance"))?;
+        let length = input.u32()? as usize;
+        let json = input.list(length, |[byte]: [u8; 1]| byte)?;
+        let head: Head = serde_json::from_slice(&json).map_err(|e| format!("its head: {e}"))?;
+        head.schema
+            .validate()
+            .map_err(|e| format!("its head: {e}"))?;
+        if head.dense.len() != head.schema.vectors.len()
+            || head.sparse.len() != head.schema.sparse_vectors.len()
+        {
+            return Err("its head does not list its fields".into());
+        }
         let (rows, tombstones) = (input.u64()?, input.u64()?);
         let expected = u128::from(rows) * 41 + u128::from(tombstones) * 33;
         if input.0.len() as u128 != expected {
@@ -133,27 +148,11 @@ impl RowTable {
         if !table.ends.is_sorted() {
             return Err("its payloads overlap".into());
         }
-        Ok((table, Shape { size, measure }))
+        Ok((table, head))
     }
 }
 
-struct Input<'b>(&'b [u8]);
-
 impl Input<'_> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or("it ends too early")?;
-        self.0 = rest;
-        Ok(*taken)
-    }
-
-    fn u32(&mut self) -> Result<u32, String> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    fn u64(&mut self) -> Result<u64, String> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
     fn version(&mut self) -> Result<LogPosition, String> {
         Ok(LogPosition::new(self.u64()?, self.u64()?))
     }

@@ -5,7 +5,7 @@
 //! few do that a scan is the safe choice: it costs one pass and misses nothing.
 
 use crate::engine::error::EngineError;
-use crate::engine::filter::CompiledFilter;
+use crate::engine::query::{Query, Target};
 use crate::engine::topk::{Near, TopK};
 
 use super::Segment;
@@ -17,15 +17,6 @@ const SAMPLE: usize = 512;
 const COST_PER_HIT: usize = 40;
 /// Width of a walk when the request names none.
 const DEFAULT_EF: usize = 128;
-
-/// A search of one segment.
-pub(crate) struct Query<'q> {
-    pub(crate) vector: &'q [f32],
-    pub(crate) limit: usize,
-    pub(crate) ef: Option<usize>,
-    pub(crate) exact: bool,
-    pub(crate) filter: Option<&'q CompiledFilter>,
-}
 
 impl Segment {
     /// The nearest live rows that match, nearest first.
@@ -39,24 +30,16 @@ impl Segment {
             return Ok(Vec::new());
         }
         let ef = query.ef.unwrap_or(DEFAULT_EF).max(limit);
-        if let Some(graph) = &self.graph
+        if let Target::Dense {
+            field,
+            params,
+            data,
+        } = &query.target
             && !query.exact
-            && self.walk_is_cheaper(query, ef, live)?
+            && self.walk_is_cheaper(*field, query, ef, live)?
         {
-            let mut failed = None;
-            let mut accept = |row: u32| {
-                live(row)
-                    && query.filter.is_none_or(|filter| {
-                        self.matches(row, filter).unwrap_or_else(|e| {
-                            failed = Some(e);
-                            false
-                        })
-                    })
-            };
-            let mut found = graph.search(&self.vector_rows(), query.vector, ef, &mut accept);
-            if let Some(error) = failed {
-                return Err(error);
-            }
+            let mut found =
+                self.walk(*field, query, data.chunks(params.size as usize), ef, live)?;
             // Fewer than asked for: the walk may have missed rows that nothing leads to, a scan does not.
             if found.len() >= limit {
                 found.truncate(limit);
@@ -66,6 +49,56 @@ impl Segment {
         self.scan(query, limit, live)
     }
 
+    /// Walks the graph of a dense field from each of the query's vectors; rows that any of them finds are compared as a whole.
+    fn walk<'v>(
+        &self,
+        field: usize,
+        query: &Query<'_>,
+        vectors: impl ExactSizeIterator<Item = &'v [f32]>,
+        ef: usize,
+        live: &dyn Fn(u32) -> bool,
+    ) -> Result<Vec<Near<u32>>, EngineError> {
+        let dense = &self.dense[field];
+        let Some(graph) = &dense.graph else {
+            return Ok(Vec::new());
+        };
+        let mut failed = None;
+        let mut accept = |slot: u32| {
+            let row = dense.slots.row(slot);
+            live(row)
+                && query.filter.is_none_or(|filter| {
+                    self.matches(row, filter).unwrap_or_else(|e| {
+                        failed = Some(e);
+                        false
+                    })
+                })
+        };
+        let one = vectors.len() == 1 && !dense.has_lists();
+        let mut found = Vec::new();
+        for vector in vectors {
+            found.extend(graph.search(&dense.vectors(), vector, ef, &mut accept));
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        for near in &mut found {
+            near.key = dense.slots.row(near.key);
+        }
+        if one {
+            return Ok(found);
+        }
+        let mut rows: Vec<u32> = found.iter().map(|near| near.key).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let mut top = TopK::new(query.limit);
+        for row in rows {
+            if let Some(distance) = query.distance(&self.vectors(row)) {
+                top.push(Near { distance, key: row });
+            }
+        }
+        Ok(top.into_sorted())
+    }
+
     /// Compares with every live row that matches.
     fn scan(
         &self,
@@ -73,11 +106,12 @@ impl Segment {
         limit: usize,
         live: &dyn Fn(u32) -> bool,
     ) -> Result<Vec<Near<u32>>, EngineError> {
-        let rows = self.vector_rows();
         let mut top = TopK::new(limit);
         for row in (0..self.rows() as u32).filter(|row| live(*row)) {
             // Distances are cheaper than payloads: what is too far is not worth decoding.
-            let distance = rows.to(query.vector, row);
+            let Some(distance) = query.distance(&self.vectors(row)) else {
+                continue;
+            };
             if !top.admits(distance) {
                 continue;
             }
@@ -93,15 +127,20 @@ impl Segment {
 
     fn walk_is_cheaper(
         &self,
+        field: usize,
         query: &Query<'_>,
         ef: usize,
         live: &dyn Fn(u32) -> bool,
     ) -> Result<bool, EngineError> {
-        let rows = self.rows();
-        let sample = rows.min(SAMPLE);
+        let dense = &self.dense[field];
+        if dense.graph.is_none() {
+            return Ok(false);
+        }
+        let slots = dense.slots.len();
+        let sample = slots.min(SAMPLE);
         let mut hits = 0;
         for i in 0..sample {
-            let row = (i * rows / sample) as u32;
+            let row = dense.slots.row((i * slots / sample) as u32);
             if live(row)
                 && match query.filter {
                     Some(filter) => self.matches(row, filter)?,
@@ -111,7 +150,7 @@ impl Segment {
                 hits += 1;
             }
         }
-        Ok(is_walk_cheaper(rows, ef, hits, sample))
+        Ok(is_walk_cheaper(slots, ef, hits, sample))
     }
 }
 
