@@ -1,6 +1,8 @@
 //! The dense index as its users see it: what is found, by every measure and kind of code, under filters, after merges, after
 //! being stored; and what damaged bytes do.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::HashSet;
 
 use brainy_index::IndexError;
