@@ -30,6 +30,9 @@ pub enum IndexError {
         /// What it said.
         reason: String,
     },
+    /// The baseline cannot be built.
+    #[error("the crate hnsw_rs cannot index this: {0}. Use the native index")]
+    Baseline(&'static str),
     /// Stored bytes do not hold what they should.
     #[error("{part}: {reason}")]
     Damaged {

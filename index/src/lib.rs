@@ -7,7 +7,9 @@
 //! |---|---|
 //! | [`measure`], [`near`] | how vectors are compared, what a search finds |
 //! | [`storage`], [`vectors`] | large arrays, owned or mapped from files |
-//! | [`dense`] | the index of dense vectors |
+//! | [`segment_index`] | what every index of dense vectors does |
+//! | [`dense`] | the native one |
+//! | [`baseline`] | the crate `hnsw_rs`, for comparison |
 //! | `graph` | the HNSW graph: built, reused, walked |
 //! | `codes` | the quantized codes of all rows |
 //! | [`kernels`] | vector instructions, chosen at run time |
@@ -16,6 +18,7 @@
 //! | [`text`] | text as sparse vectors: tokens, BM25 |
 //! | [`fusion`] | several ranked lists as one |
 
+pub mod baseline;
 mod codes;
 pub mod dense;
 mod error;
@@ -25,6 +28,7 @@ pub mod kernels;
 pub mod measure;
 pub mod near;
 pub mod quantize;
+pub mod segment_index;
 pub mod sparse;
 pub mod storage;
 pub mod text;

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
+use brainy_index::dense::Search;
 use brainy_index::quantize::Quantization;
 use brainy_index::vectors::Vectors;
 
+use crate::engines::{self, Built};
 use crate::error::Error;
+use crate::npy;
 use crate::protocol::{Answer, Engine, Metric};
 use crate::usage::{Watch, memory};
-use crate::{baseline, native, npy};
 
 /// How an index is built.
 #[derive(Clone, Copy)]
@@ -17,15 +19,6 @@ pub(crate) struct Build {
     pub(crate) m: usize,
     pub(crate) ef_construction: usize,
     pub(crate) threads: usize,
-}
-
-/// A finished index.
-pub(crate) trait Built {
-    /// Adds at most `k` rows near `query` to `ids`, nearest first. `base` is what the index was built from.
-    fn search(&self, base: &Vectors, query: &[f32], k: usize, ef: usize, ids: &mut Vec<i64>);
-
-    /// Bytes that it says it holds.
-    fn exact_bytes(&self) -> Option<u64>;
 }
 
 /// The mapped data.
@@ -72,7 +65,7 @@ impl Data {
         m: usize,
         ef_construction: usize,
         threads: usize,
-    ) -> Result<(Box<dyn Built>, Answer), Error> {
+    ) -> Result<(Built, Answer), Error> {
         let build = Build {
             metric: self.metric,
             m,
@@ -81,15 +74,13 @@ impl Data {
         };
         let before = memory()?;
         let watch = Watch::start();
-        let native = |codes| -> Result<Box<dyn Built>, Error> {
-            Ok(Box::new(native::build(&self.base, &build, codes)?))
-        };
+        let native = |codes| engines::native(&self.base, &build, codes);
         let built = match engine {
             Engine::NativeF32 => native(None),
             Engine::NativeInt8 => native(Some(Quantization::Int8)),
             Engine::NativeInt4 => native(Some(Quantization::Int4)),
             Engine::NativeBinary => native(Some(Quantization::Binary)),
-            Engine::HnswRs => baseline::build(&self.base, &build),
+            Engine::HnswRs => engines::hnsw_rs(&self.base, &build),
         }?;
         let (wall, cpu) = watch.read();
         let answer = Answer::Built {
@@ -108,39 +99,32 @@ impl Data {
     /// [`Error::File`].
     pub(crate) fn search(
         &self,
-        built: &dyn Built,
+        built: &Built,
         k: usize,
         ef: usize,
         warmup: usize,
         ids: Option<&Path>,
     ) -> Result<Answer, Error> {
         let queries = self.queries.len();
-        let mut found = Vec::with_capacity(queries * k);
-        for query in 0..warmup.min(queries) {
-            built.search(
-                &self.base,
-                self.queries.row(query as u32),
-                k,
-                ef,
-                &mut found,
-            );
-        }
-        found.clear();
+        let vectors = built.floats.as_ref().unwrap_or(&self.base);
+        let parameters = Search::new(k, ef);
+        let mut found: Vec<i64> = Vec::with_capacity(queries * k);
+        let mut search = |query: usize| {
+            let end = found.len() + k;
+            let query = self.queries.row(query as u32);
+            let near = built.index.search_within(vectors, query, &parameters, None);
+            found.extend(near.iter().flatten().map(|near| i64::from(near.key)));
+            found.resize(end, -1);
+        };
+        (0..warmup.min(queries)).for_each(&mut search);
         let watch = Watch::start();
-        for query in 0..queries {
-            let start = found.len();
-            built.search(
-                &self.base,
-                self.queries.row(query as u32),
-                k,
-                ef,
-                &mut found,
-            );
-            found.resize(start + k, -1);
-        }
+        (0..queries).for_each(&mut search);
         let (wall, cpu) = watch.read();
         if let Some(path) = ids {
-            let bytes: Vec<u8> = found.iter().flat_map(|id| id.to_le_bytes()).collect();
+            let bytes: Vec<u8> = found[warmup.min(queries) * k..]
+                .iter()
+                .flat_map(|id| id.to_le_bytes())
+                .collect();
             std::fs::write(path, bytes).map_err(Error::file(path))?;
         }
         Ok(Answer::Searched { wall, cpu, queries })

@@ -23,12 +23,9 @@ pub(crate) enum Error {
     /// The input or output of this process ended.
     #[error("stdin or stdout: {0}")]
     Pipe(io::Error),
-    /// The native index.
+    /// An index.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// The crate hnsw_rs.
-    #[error("hnsw_rs: {0}")]
-    HnswRs(String),
 }
 
 impl Error {

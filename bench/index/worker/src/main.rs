@@ -1,16 +1,16 @@
 //! The Rust engines of `make bench-index`, one per process: commands on stdin, answers on stdout ([`protocol`]).
 
-mod baseline;
 mod engine;
+mod engines;
 mod error;
-mod native;
 mod npy;
 mod protocol;
 mod usage;
 
 use std::io::{BufRead, Write, stdin, stdout};
 
-use engine::{Built, Data};
+use engine::Data;
+use engines::Built;
 use error::Error;
 use protocol::{Answer, Command};
 
@@ -18,7 +18,7 @@ use protocol::{Answer, Command};
 #[derive(Default)]
 struct Worker {
     data: Option<Data>,
-    built: Option<Box<dyn Built>>,
+    built: Option<Built>,
 }
 
 impl Worker {
@@ -48,7 +48,7 @@ impl Worker {
             }
             Command::Search { k, ef, warmup, ids } => {
                 let data = self.data.as_ref().ok_or(Error::Order("load"))?;
-                let built = self.built.as_deref().ok_or(Error::Order("build"))?;
+                let built = self.built.as_ref().ok_or(Error::Order("build"))?;
                 data.search(built, k, ef, warmup, ids.as_deref())
             }
             Command::Memory {} => Ok(Answer::Memory(usage::memory()?)),
