@@ -161,8 +161,8 @@ kind-load: ## Put the images of `make image` onto the nodes of the kind cluster 
 ## Measure
 
 .PHONY: bench
-bench: setup-build ## Kernels, search and graph building, both builders in one run
-	$(CARGO) bench $(CARGO_FLAGS) --workspace --profile $(PROFILE) --bench engine
+bench: setup-build ## Kernels, search, building and merging, each beside what it is compared with
+	$(CARGO) bench $(CARGO_FLAGS) --workspace --profile $(PROFILE) --bench engine --bench kernels --bench dense --bench sparse
 
 .PHONY: bench-operator
 bench-operator: PROFILE = release
