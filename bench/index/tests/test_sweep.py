@@ -27,9 +27,16 @@ def test_a_sweep_spans_the_recalls_of_interest_and_is_fine_around_the_targets(sc
 
 
 def test_a_sweep_ends_where_recall_stays_low():
-    known = swept(10, lambda ef: 0.6)
+    known = swept(10, lambda ef: min(0.93, 0.8 + ef / 1000))
+    assert max(known) < 1000
+    assert known[max(wanted(known))] == 0.93
+    assert [ef for ef in wanted(known) if known[ef] == 0.93] == [min(ef for ef in known if known[ef] == 0.93)]
+    assert wanted(swept(10, lambda ef: 0.6)) == [10]
+
+
+def test_a_sweep_goes_on_while_recall_rises_slowly():
+    known = swept(10, lambda ef: 0.9 + 0.05 * (1 - 2 ** (-ef / 1500)))
     assert max(known) == LIMIT
-    assert wanted(known) == [LIMIT]
 
 
 def test_recall_that_falls_a_little_does_not_stop_it():
