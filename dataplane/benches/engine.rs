@@ -1,4 +1,4 @@
-//! The engine's kernels and its search, on 4,000 real sentence embeddings of 384 dimensions (`examples/wordnet`).
+//! The engine's search, on 4,000 real sentence embeddings of 384 dimensions (`examples/wordnet`).
 //!
 //! `make bench` runs it. Both graph builders are measured in the same run, and a search is measured through the graph of
 //! each and by exact scan, so that figures are ratios of neighbours in time.
@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use brainy_coordination::manifest::{DenseParams, Distance, VectorSchema};
 use brainy_coordination::types::{LogPosition, SegmentId};
-use brainy_dataplane::engine::distance::{dot, manhattan, squared_euclid};
 use brainy_dataplane::engine::{
     BuildOptions, Change, GraphBuilder, OpenOptions, PartitionState, Segment,
 };
@@ -81,7 +80,7 @@ fn segment(vectors: &[Vec<f32>], graph: GraphBuilder) -> (PartitionState, tempfi
     let meta = frozen
         .build(SegmentId::generate(1), dir.path(), options)
         .unwrap();
-    let segment = Segment::open(dir.path(), &meta, OpenOptions { graph: true }).unwrap();
+    let segment = Segment::open(dir.path(), &meta, OpenOptions { resident: true }).unwrap();
     state
         .install(vec![Arc::new(segment)], LogPosition::new(1, 1))
         .unwrap();
@@ -94,23 +93,6 @@ fn request(vector: &[f32], exact: bool) -> SearchRequest {
         exact,
         ..SearchRequest::new(vector.to_vec(), 10)
     }
-}
-
-fn kernels(criterion: &mut Criterion) {
-    let vectors = rows("queries.f16");
-    let (a, b) = (&vectors[0], &vectors[1]);
-    let mut group = criterion.benchmark_group("distance/384");
-    group.throughput(Throughput::Elements(SIZE as u64));
-    group.bench_function("dot", |bench| {
-        bench.iter(|| dot(black_box(a), black_box(b)))
-    });
-    group.bench_function("squared_euclid", |bench| {
-        bench.iter(|| squared_euclid(black_box(a), black_box(b)));
-    });
-    group.bench_function("manhattan", |bench| {
-        bench.iter(|| manhattan(black_box(a), black_box(b)));
-    });
-    group.finish();
 }
 
 fn search(criterion: &mut Criterion) {
@@ -150,5 +132,5 @@ fn build(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, kernels, search, build);
+criterion_group!(benches, search, build);
 criterion_main!(benches);

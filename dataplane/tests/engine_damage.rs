@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use brainy_coordination::manifest::{
-    DenseParams, Distance, HnswParams, SparseParams, VectorSchema,
+    DenseParams, Distance, HnswParams, Quantization, SparseParams, VectorSchema,
 };
 use brainy_coordination::partition::SegmentMeta;
 use brainy_coordination::types::{LogPosition, SegmentId};
@@ -22,6 +22,7 @@ use serde_json::json;
 fn schema(hnsw: HnswParams) -> Arc<VectorSchema> {
     let params = DenseParams {
         hnsw,
+        quantization: Quantization::Int8,
         ..DenseParams::new(5, Distance::Cosine)
     };
     Arc::new(VectorSchema {
@@ -34,7 +35,7 @@ const HNSW: HnswParams = HnswParams {
     m: 8,
     ef_construct: 40,
 };
-const WITH_GRAPH: OpenOptions = OpenOptions { graph: true };
+const RESIDENT: OpenOptions = OpenOptions { resident: true };
 
 fn build(dir: &Path, rows: u64) -> SegmentMeta {
     let mut rng = StdRng::seed_from_u64(7);
@@ -80,8 +81,8 @@ fn recorded(meta: &SegmentMeta, name: &str, bytes: &[u8]) -> SegmentMeta {
 
 #[test]
 fn whole_segments_open_and_say_what_they_hold() {
-    // Rows, payloads, the vectors, their graph; vectors and slots of every third row, and terms.
-    for (rows, files) in [(0, 2), (1, 3), (511, 6), (512, 7), (1600, 8)] {
+    // Rows, payloads, the vectors, their graph and codes; vectors and slots of every third row, and terms.
+    for (rows, files) in [(0, 2), (1, 3), (511, 6), (512, 8), (1600, 10)] {
         let dir = tempfile::tempdir().unwrap();
         let meta = build(dir.path(), rows);
         assert_eq!(
@@ -95,12 +96,13 @@ fn whole_segments_open_and_say_what_they_hold() {
                 file.bytes
             );
         }
-        let segment = Segment::open(dir.path(), &meta, WITH_GRAPH).unwrap();
+        let segment = Segment::open(dir.path(), &meta, RESIDENT).unwrap();
         assert_eq!(segment.has_graph(), files > 6);
         assert_eq!(segment.rows() as u64, rows);
         assert!(segment.memory_bytes() > 0);
-        let light = Segment::open(dir.path(), &meta, OpenOptions { graph: false }).unwrap();
-        assert!(!light.has_graph());
+        let mapped = Segment::open(dir.path(), &meta, OpenOptions { resident: false }).unwrap();
+        assert_eq!(mapped.has_graph(), segment.has_graph());
+        assert!(mapped.memory_bytes() < segment.memory_bytes() || rows == 0);
     }
 }
 
@@ -108,7 +110,7 @@ fn whole_segments_open_and_say_what_they_hold() {
 fn every_kind_of_damage_to_every_file_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let meta = build(dir.path(), 600);
-    assert_eq!(meta.files.len(), 7);
+    assert_eq!(meta.files.len(), 8);
     for file in &meta.files {
         let path = dir.path().join(&file.name);
         let good = fs::read(&path).unwrap();
@@ -117,7 +119,7 @@ fn every_kind_of_damage_to_every_file_is_found() {
                 Some(bytes) => fs::write(&path, bytes).unwrap(),
                 None => fs::remove_file(&path).unwrap(),
             }
-            let error = Segment::open(dir.path(), &meta, WITH_GRAPH).unwrap_err();
+            let error = Segment::open(dir.path(), &meta, RESIDENT).unwrap_err();
             assert!(
                 matches!(error, EngineError::Damaged { .. }),
                 "{what}: {error}"
@@ -143,7 +145,7 @@ fn every_kind_of_damage_to_every_file_is_found() {
         refused(None, "missing");
         fs::write(&path, &good).unwrap();
     }
-    Segment::open(dir.path(), &meta, WITH_GRAPH).unwrap();
+    Segment::open(dir.path(), &meta, RESIDENT).unwrap();
 }
 
 #[test]
@@ -156,8 +158,8 @@ fn other_formats_are_refused_by_name() {
         let mut newer = good.clone();
         newer[8] = 7;
         fs::write(&path, &newer).unwrap();
-        let error = Segment::open(dir.path(), &recorded(&meta, &file.name, &newer), WITH_GRAPH)
-            .unwrap_err();
+        let error =
+            Segment::open(dir.path(), &recorded(&meta, &file.name, &newer), RESIDENT).unwrap_err();
         assert!(
             matches!(error, EngineError::UnknownFormat { found: 7, .. }),
             "{error}"
@@ -178,7 +180,7 @@ fn contents_that_contradict_each_other_are_errors_even_with_a_good_checksum() {
         for length in [64, 65, 68, good.len() / 2, good.len() - 4] {
             let cut = &good[..length];
             fs::write(&path, cut).unwrap();
-            let opened = Segment::open(dir.path(), &recorded(&meta, &file.name, cut), WITH_GRAPH);
+            let opened = Segment::open(dir.path(), &recorded(&meta, &file.name, cut), RESIDENT);
             assert!(opened.is_err(), "{} cut to {length}", file.name);
         }
         for _ in 0..60 {
@@ -187,21 +189,18 @@ fn contents_that_contradict_each_other_are_errors_even_with_a_good_checksum() {
             altered[at] = rng.random();
             fs::write(&path, &altered).unwrap();
             // Another value may be just as valid: what matters is that opening comes back.
-            let opened = Segment::open(
-                dir.path(),
-                &recorded(&meta, &file.name, &altered),
-                WITH_GRAPH,
-            );
+            let opened =
+                Segment::open(dir.path(), &recorded(&meta, &file.name, &altered), RESIDENT);
             assert!(opened.is_err() || opened.is_ok_and(|s| s.rows() == 600));
         }
         fs::write(&path, &good).unwrap();
     }
     let mut fewer = meta.clone();
     fewer.rows = 599;
-    assert!(Segment::open(dir.path(), &fewer, WITH_GRAPH).is_err());
+    assert!(Segment::open(dir.path(), &fewer, RESIDENT).is_err());
     let mut unlisted = meta.clone();
     unlisted.files.retain(|f| f.name != "vectors-0.f32");
-    let error = Segment::open(dir.path(), &unlisted, WITH_GRAPH).unwrap_err();
+    let error = Segment::open(dir.path(), &unlisted, RESIDENT).unwrap_err();
     assert!(error.to_string().contains("vectors-0.f32"), "{error}");
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use brainy_coordination::manifest::{DenseParams, Distance, SparseParams, VectorSchema};
 use brainy_coordination::types::{LogPosition, SegmentId};
-use brainy_dataplane::engine::distance::{distance, normalise, score};
+use brainy_dataplane::engine::distance::{normalise, score};
 use brainy_dataplane::engine::{
     BuildOptions, Change, Frozen, OpenOptions, PartitionState, PointView, Segment,
 };
@@ -185,7 +185,7 @@ impl Owner {
     }
 
     fn open(&self, dir: &Path, meta: &brainy_coordination::partition::SegmentMeta) -> Arc<Segment> {
-        Arc::new(Segment::open(dir, meta, OpenOptions { graph: true }).unwrap())
+        Arc::new(Segment::open(dir, meta, OpenOptions { resident: true }).unwrap())
     }
 
     fn publish(&mut self, segments: Vec<Arc<Segment>>, applied: LogPosition) {
@@ -361,6 +361,16 @@ fn check(state: &PartitionState, model: &BTreeMap<PointId, Point>, measure: Dist
             );
         }
         check_searches(state, &expected, filter, measure);
+    }
+}
+
+/// Internal distance, by definition.
+fn distance(measure: Distance, a: &[f32], b: &[f32]) -> f32 {
+    let pairs = a.iter().zip(b);
+    match measure {
+        Distance::Cosine | Distance::Dot => -pairs.map(|(x, y)| x * y).sum::<f32>(),
+        Distance::Euclid => pairs.map(|(x, y)| (x - y).powi(2)).sum(),
+        Distance::Manhattan => pairs.map(|(x, y)| (x - y).abs()).sum(),
     }
 }
 

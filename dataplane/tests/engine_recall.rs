@@ -67,7 +67,7 @@ fn state(
     let meta = frozen
         .build(SegmentId::generate(1), dir.path(), options)
         .unwrap();
-    let segment = Segment::open(dir.path(), &meta, OpenOptions { graph: true }).unwrap();
+    let segment = Segment::open(dir.path(), &meta, OpenOptions { resident: true }).unwrap();
     assert!(segment.has_graph());
     state
         .install(vec![Arc::new(segment)], frozen.position())

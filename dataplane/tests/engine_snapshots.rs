@@ -89,7 +89,7 @@ fn reads_see_one_state_while_everything_changes() {
             Segment::open(
                 &dir.path().join(id.as_str()),
                 meta,
-                OpenOptions { graph: true },
+                OpenOptions { resident: true },
             )
             .unwrap(),
         )

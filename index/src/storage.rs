@@ -98,7 +98,7 @@ impl Storage {
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         match &mut self.bytes {
             Bytes::Owned(map) => &mut map[..self.len],
-            Bytes::Empty | Bytes::Mapped(_) => &mut [],
+            Bytes::Empty | Bytes::Mapped(_) => bytemuck::cast_slice_mut(&mut [0u64; 0]),
         }
     }
 
@@ -107,7 +107,8 @@ impl Storage {
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::Empty => &[],
+            // Aligned too: slices of larger numbers are made of it.
+            Bytes::Empty => bytemuck::cast_slice(&[0u64; 0]),
             Bytes::Owned(map) => &map[..self.len],
             Bytes::Mapped(map) => &map[..self.len],
         }

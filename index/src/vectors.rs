@@ -265,6 +265,12 @@ mod tests {
     }
 
     #[test]
+    fn an_array_without_rows_has_no_floats() {
+        let none = Vectors::builder(3, 0).unwrap().finish();
+        assert!(none.is_empty() && none.floats().is_empty());
+    }
+
+    #[test]
     fn a_length_that_does_not_fit_is_refused() {
         let bytes = Storage::zeroed(64 * 3).unwrap();
         assert!(Vectors::from_storage(bytes, 16, 3).is_ok());

@@ -1,8 +1,8 @@
-//! Comparing vectors.
+//! Measures and scores.
 //!
-//! Inside the engine every measure is a *distance*: lower is nearer, any sign. [`score`] turns it into what users see:
-//! similarity for cosine and dot product (higher is better), true distance for Euclid and Manhattan (lower is better). The
-//! score of a multi-vector is that of the sum of its internal distances.
+//! Inside the engine every measure is a *distance*: lower is nearer, any sign ([`brainy_index::measure`]). [`score`] turns it
+//! into what users see: similarity for cosine and dot product (higher is better), true distance for Euclid and Manhattan
+//! (lower is better). The score of a multi-vector is that of the sum of its internal distances.
 //!
 //! | measure   | internal distance | score           |
 //! |-----------|-------------------|-----------------|
@@ -11,63 +11,19 @@
 //! | Euclid    | sum (a-b)^2       | its square root |
 //! | Manhattan | sum abs(a-b)      | the same        |
 
+use brainy_index::measure::Measure;
+
 use crate::model::Distance;
 
-/// Independent sums per kernel: enough to fill the vector units and to hide the latency of an addition. With fewer, the
-/// compiler (1.95, opt-level 2) keeps half of them out of registers and the kernels take four times as long.
-const LANES: usize = 32;
-
-/// Sums `term` over both slices with [`LANES`] accumulators, in an order that does not depend on the machine.
-#[inline(always)]
-fn fold(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
-    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
-    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
-    let mut sums = [0f32; LANES];
-    for (x, y) in a_blocks.iter().zip(b_blocks) {
-        for lane in 0..LANES {
-            sums[lane] += term(x[lane], y[lane]);
-        }
+/// The engine's measure of a distance.
+#[must_use]
+pub fn measure(distance: Distance) -> Measure {
+    match distance {
+        Distance::Cosine => Measure::Cosine,
+        Distance::Dot => Measure::Dot,
+        Distance::Euclid => Measure::Euclid,
+        Distance::Manhattan => Measure::Manhattan,
     }
-    let tail: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| term(*x, *y)).sum();
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            sums[lane] += sums[lane + width];
-        }
-        width /= 2;
-    }
-    sums[0] + tail
-}
-
-/// Dot product.
-#[must_use]
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    fold(a, b, |x, y| x * y)
-}
-
-/// Squared Euclidean distance.
-#[must_use]
-pub fn squared_euclid(a: &[f32], b: &[f32]) -> f32 {
-    fold(a, b, |x, y| (x - y) * (x - y))
-}
-
-/// Manhattan distance.
-#[must_use]
-pub fn manhattan(a: &[f32], b: &[f32]) -> f32 {
-    fold(a, b, |x, y| (x - y).abs())
-}
-
-/// Internal distance between two vectors of equal length; lower is nearer. Never NaN: sums that overflow to one count as
-/// farthest.
-#[must_use]
-#[inline]
-pub fn distance(measure: Distance, a: &[f32], b: &[f32]) -> f32 {
-    let d = match measure {
-        Distance::Cosine | Distance::Dot => -dot(a, b),
-        Distance::Euclid => squared_euclid(a, b),
-        Distance::Manhattan => manhattan(a, b),
-    };
-    if d.is_nan() { f32::INFINITY } else { d }
 }
 
 /// What users see for an internal distance to a query of `vectors` vectors (1 unless it is a multi-vector); always finite.
@@ -107,53 +63,31 @@ pub fn normalise(vector: &mut [f32]) {
 mod tests {
     use super::*;
 
-    const ALL: [Distance; 4] = [
-        Distance::Cosine,
-        Distance::Dot,
-        Distance::Euclid,
-        Distance::Manhattan,
-    ];
-
     #[test]
-    fn kernels_agree_with_plain_sums_at_every_length() {
-        for n in 0..70usize {
-            let a: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin()).collect();
-            let b: Vec<f32> = (0..n).map(|i| (i as f32 * 0.91).cos()).collect();
-            let near = |x: f32, y: f64| assert!((f64::from(x) - y).abs() < 1e-4, "{n}: {x} {y}");
-            let pairs = || {
-                a.iter()
-                    .zip(&b)
-                    .map(|(x, y)| (f64::from(*x), f64::from(*y)))
-            };
-            near(dot(&a, &b), pairs().map(|(x, y)| x * y).sum());
-            near(
-                squared_euclid(&a, &b),
-                pairs().map(|(x, y)| (x - y).powi(2)).sum(),
-            );
-            near(manhattan(&a, &b), pairs().map(|(x, y)| (x - y).abs()).sum());
-        }
-    }
-
-    #[test]
-    fn extreme_vectors_give_finite_scores_and_ordered_distances() {
-        let huge = vec![f32::MAX; 33];
-        let mixed: Vec<f32> = (0..33)
-            .map(|i| if i % 2 == 0 { f32::MAX } else { f32::MIN })
-            .collect();
-        for measure in ALL {
-            for (a, b) in [(&huge, &huge), (&huge, &mixed), (&mixed, &mixed)] {
-                let d = distance(measure, a, b);
-                assert!(!d.is_nan());
-                assert!(score(measure, 1, d).is_finite());
+    fn scores_are_finite_and_follow_the_direction_users_see() {
+        for distance in [
+            Distance::Cosine,
+            Distance::Dot,
+            Distance::Euclid,
+            Distance::Manhattan,
+        ] {
+            for d in [f32::INFINITY, f32::NEG_INFINITY, f32::MAX, 0.0] {
+                assert!(score(distance, 1, d).is_finite());
             }
+            let better = score(distance, 1, 0.25) > score(distance, 1, 0.5);
+            assert_eq!(better, higher_is_better(distance));
         }
+        assert_eq!(score(Distance::Cosine, 1, -1.0001), 1.0);
+        assert_eq!(score(Distance::Cosine, 3, -2.5), 2.5);
+        assert_eq!(score(Distance::Euclid, 1, 9.0), 3.0);
     }
 
     #[test]
     fn normalising_twice_changes_nothing_and_zero_stays() {
         let mut v: Vec<f32> = (0..100).map(|i| (i as f32 - 37.5) * 1e30).collect();
         normalise(&mut v);
-        assert!((dot(&v, &v) - 1.0).abs() < 1e-5);
+        let square: f32 = v.iter().map(|x| x * x).sum();
+        assert!((square - 1.0).abs() < 1e-5);
         let once = v.clone();
         normalise(&mut v);
         assert_eq!(once, v);

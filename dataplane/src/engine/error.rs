@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use brainy_coordination::types::LogPosition;
+use brainy_index::IndexError;
 
 /// Errors of the storage and search engine.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -55,14 +56,12 @@ pub enum EngineError {
         /// The encoder's words.
         reason: String,
     },
-    /// A graph that could not be built.
-    #[error(
-        "hnsw_rs cannot build the graph of {rows} rows: {reason}. Start the node with the native graph builder"
-    )]
-    Graph {
-        /// Rows of the segment.
-        rows: usize,
-        /// What the builder said.
+    /// An index of vectors that could not be built.
+    #[error("the vectors of segment {} cannot be indexed: {reason}", dir.display())]
+    Index {
+        /// Directory of the segment.
+        dir: PathBuf,
+        /// What the index said.
         reason: String,
     },
     /// The local disk refused.
@@ -99,6 +98,13 @@ impl EngineError {
         Self::Damaged {
             file: file.into(),
             reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn index(dir: impl Into<PathBuf>, error: IndexError) -> Self {
+        Self::Index {
+            dir: dir.into(),
+            reason: error.to_string(),
         }
     }
 

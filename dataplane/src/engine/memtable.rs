@@ -4,8 +4,8 @@
 //! the change on, so that snapshots taken before still see it. Each field's vectors are contiguous and compared one after
 //! the other. Long reads let go of the lock every [`STRIDE`] slots.
 //!
-//! Memory per slot: [`SLOT_BYTES`], the payload's bytes, 8 bytes a dense field and 4 a component, 48 bytes a sparse field
-//! and 8 an index; deletions have neither payload nor vectors.
+//! Memory per slot: [`SLOT_BYTES`], the payload's bytes, 8 bytes a dense field and 4 a component (padded to 64 bytes), 48
+//! bytes a sparse field and 8 an index; deletions have neither payload nor vectors.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use brainy_coordination::types::LogPosition;
+use brainy_index::near::{Near, TopK};
+use brainy_index::vectors::stride;
 use parking_lot::RwLock;
 
 use crate::model::{Payload, PointId, SparseVector, VectorSchema, VectorSelector, Vectors};
@@ -22,7 +24,6 @@ use super::filter::CompiledFilter;
 use super::payload;
 use super::query::Query;
 use super::stored::{self, DenseRows, Named, RowVectors, SparseRef};
-use super::topk::{Near, TopK};
 
 /// Slots read under one hold of the lock.
 const STRIDE: usize = 1024;
@@ -62,6 +63,7 @@ impl Slot {
 #[derive(Debug)]
 struct Column {
     size: usize,
+    /// Components, each vector padded with zeros as kernels expect.
     data: Vec<f32>,
     /// Of each slot: number of its first vector, and how many it has.
     places: Vec<(u32, u32)>,
@@ -69,18 +71,24 @@ struct Column {
 
 impl Column {
     fn add(&mut self, rows: DenseRows<'_>) -> usize {
-        let first = self.data.len() / self.size;
+        let stride = stride(self.size);
+        let first = self.data.len() / stride;
         let rows = rows.iter();
         let (count, before) = (rows.len(), self.data.len());
-        rows.for_each(|row| self.data.extend_from_slice(row));
+        for row in rows {
+            let end = self.data.len() + stride;
+            self.data.extend_from_slice(row);
+            self.data.resize(end, 0.0);
+        }
         self.places.push((first as u32, count as u32));
         (self.data.len() - before) * size_of::<f32>() + size_of::<(u32, u32)>()
     }
 
     fn rows(&self, slot: u32) -> DenseRows<'_> {
         let (first, count) = self.places[slot as usize];
-        let data = &self.data[first as usize * self.size..][..count as usize * self.size];
-        DenseRows::new(data, self.size, self.size)
+        let stride = stride(self.size);
+        let data = &self.data[first as usize * stride..][..count as usize * stride];
+        DenseRows::new(data, self.size, stride)
     }
 }
 

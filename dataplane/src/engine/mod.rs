@@ -12,13 +12,12 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`distance`] | comparing vectors |
+//! | [`distance`] | measures and scores |
 //! | [`change`] | the physical log entry |
 //! | [`mod@resolve`] | from what a user asked for to changes |
 //! | [`filter`], [`path`], [`payload`] | payloads and conditions on them |
 //! | `schema`, `stored` | vectors checked, and borrowed from a layer |
 //! | `query` | a search as layers carry it out |
-//! | `hnsw` | the graph: built, stored, searched |
 //! | [`segment`] | immutable files: written, verified, searched |
 //! | `memtable` | recent changes |
 //! | [`partition`] | the layers together |
@@ -31,7 +30,6 @@ pub mod compaction;
 pub mod distance;
 mod error;
 pub mod filter;
-mod hnsw;
 mod memtable;
 pub mod partition;
 pub mod path;
@@ -41,11 +39,10 @@ pub mod resolve;
 mod schema;
 pub mod segment;
 mod stored;
-mod topk;
 
+pub use brainy_index::dense::{BuildOptions, GraphBuilder};
 pub use change::Change;
 pub use error::EngineError;
-pub use hnsw::{BuildOptions, GraphBuilder};
 pub use partition::{Frozen, PartitionState, Stats};
 pub use query::is_similarity;
 pub use resolve::{Overlay, PointView, resolve};

@@ -1,12 +1,15 @@
 //! A search as the layers of a partition carry it out.
 
+use brainy_index::kernels::{FloatPair, kernels};
+use brainy_index::vectors::padded;
+
 use crate::model::{CodeUse, DenseParams, SearchRequest, SparseVector, Vector, VectorSchema};
 
-use super::distance::{higher_is_better, score};
+use super::distance::{higher_is_better, measure, score};
 use super::error::EngineError;
 use super::filter::CompiledFilter;
 use super::schema::{self, Field};
-use super::stored::{DenseRows, RowVectors, SparseRef};
+use super::stored::{RowVectors, SparseRef};
 
 /// What rows are compared with.
 #[derive(Debug)]
@@ -15,8 +18,9 @@ pub(crate) enum Target {
     Dense {
         field: usize,
         params: DenseParams,
-        /// Components, vector after vector.
-        data: Vec<f32>,
+        /// Padded as stored ones are.
+        vectors: Vec<Vec<f32>>,
+        pair: FloatPair,
     },
     /// The sparse vectors of a field.
     Sparse { field: usize, vector: SparseVector },
@@ -56,17 +60,22 @@ impl<'q> Query<'q> {
                 .into();
         }
         schema::prepare_one(&field, name, &mut vector)?;
+        let dense = |field, params: DenseParams, vectors: &mut dyn Iterator<Item = &[f32]>| {
+            let size = params.size as usize;
+            Target::Dense {
+                field,
+                params,
+                vectors: vectors.map(|v| padded(v, size)).collect(),
+                pair: kernels().pair(measure(params.distance)),
+            }
+        };
         let target = match (field, vector) {
-            (Field::Dense(field, params), Vector::Dense(data)) => Target::Dense {
-                field,
-                params,
-                data,
-            },
-            (Field::Dense(field, params), Vector::Multi(list)) => Target::Dense {
-                field,
-                params,
-                data: list.data().to_vec(),
-            },
+            (Field::Dense(field, params), Vector::Dense(data)) => {
+                dense(field, params, &mut std::iter::once(data.as_slice()))
+            }
+            (Field::Dense(field, params), Vector::Multi(list)) => {
+                dense(field, params, &mut list.rows())
+            }
             (Field::Sparse(field), Vector::Sparse(vector)) => Target::Sparse { field, vector },
             _ => {
                 return Err(EngineError::invalid(
@@ -91,13 +100,12 @@ impl<'q> Query<'q> {
         match &self.target {
             Target::Dense {
                 field,
-                params,
-                data,
+                vectors,
+                pair,
+                ..
             } => {
                 let rows = row.dense(*field);
-                let size = params.size as usize;
-                let query = DenseRows::new(data, size, size);
-                (!rows.is_empty()).then(|| rows.distance(params.distance, query))
+                (!rows.is_empty()).then(|| rows.distance(*pair, vectors))
             }
             Target::Sparse { field, vector } => {
                 Some(-row.sparse(*field)?.dot(SparseRef::from(vector))?)
@@ -108,9 +116,9 @@ impl<'q> Query<'q> {
     /// What users see for an internal distance; always finite.
     pub(crate) fn score(&self, distance: f32) -> f32 {
         match &self.target {
-            Target::Dense { params, data, .. } => {
-                score(params.distance, data.len() / params.size as usize, distance)
-            }
+            Target::Dense {
+                params, vectors, ..
+            } => score(params.distance, vectors.len(), distance),
             Target::Sparse { .. } => -distance,
         }
     }

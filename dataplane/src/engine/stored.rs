@@ -1,11 +1,11 @@
 //! The vectors of one row, borrowed from the layer that holds it. Fields are numbered in the order of their names in the
 //! schema, dense and sparse ones each from 0 on.
 
-use crate::model::{
-    DenseParams, Distance, MultiVector, SparseVector, Vector, VectorSchema, VectorSelector, Vectors,
-};
+use brainy_index::kernels::FloatPair;
 
-use super::distance::distance;
+use crate::model::{
+    DenseParams, MultiVector, SparseVector, Vector, VectorSchema, VectorSelector, Vectors,
+};
 
 /// Dense vectors of equal length, one after the other.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,16 +45,14 @@ impl<'a> DenseRows<'a> {
     }
 
     /// Internal distance to a query of one or several vectors: the sum of the distance of each to the nearest of these. Lower
-    /// is nearer; never NaN. There is at least one vector on both sides.
-    pub(crate) fn distance(&self, measure: Distance, query: DenseRows<'_>) -> f32 {
-        let sum: f32 = query
-            .iter()
-            .map(|q| {
-                self.iter()
-                    .map(|row| distance(measure, q, row))
-                    .fold(f32::INFINITY, f32::min)
-            })
-            .sum();
+    /// is nearer; never NaN. There is at least one vector on both sides, and all are padded with zeros to the length that
+    /// kernels expect.
+    pub(crate) fn distance(&self, pair: FloatPair, query: &[Vec<f32>]) -> f32 {
+        let nearest = query.iter().map(|q| {
+            let rows = self.data.chunks_exact(self.stride.max(1));
+            rows.map(|row| pair(q, row)).fold(f32::INFINITY, f32::min)
+        });
+        let sum: f32 = nearest.sum();
         if sum.is_nan() { f32::INFINITY } else { sum }
     }
 }
@@ -72,24 +70,19 @@ impl SparseRef<'_> {
         SparseVector::new(self.indices.to_vec(), self.values.to_vec()).ok()
     }
 
-    /// Dot product, always finite; none if no index is in both.
+    /// Dot product, always finite; none if no index is in both. What [`SparseVector::dot`] gives.
     pub(crate) fn dot(&self, other: SparseRef<'_>) -> Option<f32> {
         let (mut i, mut j) = (0, 0);
-        let mut sum = None;
+        let mut sum: Option<f64> = None;
         while let (Some(a), Some(b)) = (self.indices.get(i), other.indices.get(j)) {
             if a == b {
-                sum = Some(sum.unwrap_or(0.0) + self.values[i] * other.values[j]);
+                let product = f64::from(self.values[i]) * f64::from(other.values[j]);
+                sum = Some(sum.unwrap_or(0.0) + product);
             }
             i += usize::from(a <= b);
             j += usize::from(b <= a);
         }
-        sum.map(|s: f32| {
-            if s.is_nan() {
-                0.0
-            } else {
-                s.clamp(f32::MIN, f32::MAX)
-            }
-        })
+        sum.map(|s| (s as f32).clamp(f32::MIN, f32::MAX))
     }
 }
 
@@ -161,19 +154,28 @@ impl RowVectors for Named<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use brainy_index::kernels::kernels;
+    use brainy_index::measure::Measure;
+    use brainy_index::vectors::{padded, stride};
 
     #[test]
     fn distances_of_lists_are_sums_of_the_nearest() {
-        let rows = [1.0, 0.0, 9.0, 0.0, 1.0, 9.0];
-        let rows = DenseRows::new(&rows, 2, 3);
-        let query = [2.0, 0.0, 0.0, 3.0];
-        let query = DenseRows::new(&query, 2, 2);
-        assert_eq!(rows.distance(Distance::Dot, query), -5.0);
-        assert_eq!(rows.distance(Distance::Euclid, query), 1.0 + 4.0);
-        assert_eq!(rows.distance(Distance::Manhattan, query), 1.0 + 2.0);
-        let huge = [f32::MAX, f32::MIN];
-        let huge = DenseRows::new(&huge, 1, 1);
-        assert!(!huge.distance(Distance::Dot, huge).is_nan());
+        let distance = |measure, rows: &[Vec<f32>], query: &[Vec<f32>]| {
+            let size = query[0].len();
+            let pad = |rows: &[Vec<f32>]| -> Vec<Vec<f32>> {
+                rows.iter().map(|row| padded(row, size)).collect()
+            };
+            let data = pad(rows).concat();
+            let rows = DenseRows::new(&data, size, stride(size));
+            rows.distance(kernels().pair(measure), &pad(query))
+        };
+        let rows = [vec![1.0, 0.0], vec![0.0, 1.0]];
+        let query = [vec![2.0, 0.0], vec![0.0, 3.0]];
+        assert_eq!(distance(Measure::Dot, &rows, &query), -5.0);
+        assert_eq!(distance(Measure::Euclid, &rows, &query), 1.0 + 4.0);
+        assert_eq!(distance(Measure::Manhattan, &rows, &query), 1.0 + 2.0);
+        let huge = [vec![f32::MAX], vec![f32::MIN]];
+        assert!(!distance(Measure::Dot, &huge, &huge).is_nan());
     }
 
     #[test]

@@ -14,7 +14,9 @@ pub use request::{
     ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, Selector, Token, TokenError,
     VectorSelector, VectorUpdate, WriteOp, WriteOptions, WriteReceipt,
 };
-pub use vector::{MultiVector, SparseVector, Vector, VectorError, Vectors};
+pub use vector::{MultiVector, Vector, VectorError, Vectors};
+
+pub use brainy_index::sparse::SparseVector;
 
 pub use brainy_coordination::manifest::{
     DenseParams, Distance, HnswParams, Quantization, SparseParams, VectorSchema,

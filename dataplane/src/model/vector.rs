@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use brainy_index::sparse::SparseVector;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -26,20 +27,6 @@ pub enum VectorError {
         /// Length of the first.
         expected: usize,
     },
-    /// A sparse vector's lists differ in length.
-    #[error("the sparse vector has {indices} indices and {values} values: they must be as many")]
-    Unpaired {
-        /// Number of indices.
-        indices: usize,
-        /// Number of values.
-        values: usize,
-    },
-    /// An index comes twice.
-    #[error("index {0} comes twice in the sparse vector")]
-    Duplicate(u32),
-    /// A value is infinite or not a number.
-    #[error("the value of index {0} of the sparse vector is not a finite 32-bit number")]
-    NotFinite(u32),
 }
 
 /// Vectors of equal length, at least one, compared by max-sim.
@@ -139,69 +126,38 @@ impl MultiVector {
     }
 }
 
-/// Values at some indices; 0 everywhere else. Indices are unique and ascending, values finite.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(try_from = "RawSparseVector")]
-pub struct SparseVector {
-    #[serde(with = "le_bytes")]
-    indices: Vec<u32>,
-    #[serde(with = "le_bytes")]
-    values: Vec<f32>,
-}
+/// Sparse vectors as two byte strings, indices and values.
+mod sparse_bytes {
+    use brainy_index::sparse::SparseVector;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::{Serialize, Serializer};
 
-#[derive(serde::Deserialize)]
-struct RawSparseVector {
-    #[serde(with = "le_bytes")]
-    indices: Vec<u32>,
-    #[serde(with = "le_bytes")]
-    values: Vec<f32>,
-}
+    use super::le_bytes;
 
-impl TryFrom<RawSparseVector> for SparseVector {
-    type Error = VectorError;
+    #[derive(serde::Serialize)]
+    struct Borrowed<'v>(
+        #[serde(with = "le_bytes")] &'v [u32],
+        #[serde(with = "le_bytes")] &'v [f32],
+    );
 
-    fn try_from(raw: RawSparseVector) -> Result<Self, VectorError> {
-        Self::new(raw.indices, raw.values)
-    }
-}
+    #[derive(serde::Deserialize)]
+    struct Owned(
+        #[serde(with = "le_bytes")] Vec<u32>,
+        #[serde(with = "le_bytes")] Vec<f32>,
+    );
 
-impl SparseVector {
-    /// From indices in any order and the value of each.
-    ///
-    /// # Errors
-    /// Lists of different lengths, an index that comes twice, or a value that is not finite.
-    pub fn new(indices: Vec<u32>, values: Vec<f32>) -> Result<Self, VectorError> {
-        if indices.len() != values.len() {
-            return Err(VectorError::Unpaired {
-                indices: indices.len(),
-                values: values.len(),
-            });
-        }
-        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-            return Err(VectorError::NotFinite(indices[at]));
-        }
-        if indices.is_sorted_by(|a, b| a < b) {
-            return Ok(Self { indices, values });
-        }
-        let mut pairs: Vec<(u32, f32)> = indices.into_iter().zip(values).collect();
-        pairs.sort_unstable_by_key(|(index, _)| *index);
-        if let Some(pair) = pairs.windows(2).find(|w| w[0].0 == w[1].0) {
-            return Err(VectorError::Duplicate(pair[0].0));
-        }
-        let (indices, values) = pairs.into_iter().unzip();
-        Ok(Self { indices, values })
+    pub(super) fn serialize<S: Serializer>(
+        vector: &SparseVector,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        Borrowed(vector.indices(), vector.values()).serialize(serializer)
     }
 
-    /// Indices, ascending.
-    #[must_use]
-    pub fn indices(&self) -> &[u32] {
-        &self.indices
-    }
-
-    /// The value of each index.
-    #[must_use]
-    pub fn values(&self) -> &[f32] {
-        &self.values
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<SparseVector, D::Error> {
+        let Owned(indices, values) = Owned::deserialize(deserializer)?;
+        SparseVector::new(indices, values).map_err(D::Error::custom)
     }
 }
 
@@ -213,7 +169,7 @@ pub enum Vector {
     /// A list of dense vectors.
     Multi(MultiVector),
     /// Values at some indices.
-    Sparse(SparseVector),
+    Sparse(#[serde(with = "sparse_bytes")] SparseVector),
 }
 
 impl From<Vec<f32>> for Vector {
@@ -353,34 +309,6 @@ impl<'de> Deserialize<'de> for Vectors {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    fn sparse(indices: &[u32], values: &[f32]) -> Result<SparseVector, VectorError> {
-        SparseVector::new(indices.to_vec(), values.to_vec())
-    }
-
-    #[test]
-    fn sparse_vectors_are_sorted_and_checked() {
-        let vector = sparse(&[7, 1, 3], &[0.7, 0.1, 0.3]).unwrap();
-        assert_eq!(vector.indices(), [1, 3, 7]);
-        assert_eq!(vector.values(), [0.1, 0.3, 0.7]);
-        assert!(sparse(&[], &[]).is_ok());
-        assert_eq!(
-            sparse(&[1, 5, 1], &[1.0; 3]),
-            Err(VectorError::Duplicate(1))
-        );
-        assert_eq!(sparse(&[5, 5], &[1.0; 2]), Err(VectorError::Duplicate(5)));
-        assert_eq!(
-            sparse(&[5, 6], &[1.0, f32::NAN]),
-            Err(VectorError::NotFinite(6))
-        );
-        assert!(matches!(
-            sparse(&[5], &[]),
-            Err(VectorError::Unpaired {
-                indices: 1,
-                values: 0
-            })
-        ));
-    }
 
     #[test]
     fn lists_are_not_empty_and_of_one_length() {

@@ -99,19 +99,19 @@ impl SegmentCache {
         &self,
         partition: &PartitionId,
         meta: &SegmentMeta,
-        graph: bool,
+        resident: bool,
     ) -> Result<Arc<Segment>, CacheError> {
         for file in &meta.files {
             self.fetch(partition, &meta.id, file).await?;
         }
-        match self.open_local(partition, meta, graph).await {
+        match self.open_local(partition, meta, resident).await {
             Err(CacheError::Damaged(error)) => {
                 tracing::warn!(%partition, segment = %meta.id, %error, "fetching a damaged segment again");
                 self.remove(partition, &meta.id);
                 for file in &meta.files {
                     self.fetch(partition, &meta.id, file).await?;
                 }
-                self.open_local(partition, meta, graph).await
+                self.open_local(partition, meta, resident).await
             }
             done => done,
         }
@@ -121,11 +121,11 @@ impl SegmentCache {
         &self,
         partition: &PartitionId,
         meta: &SegmentMeta,
-        graph: bool,
+        resident: bool,
     ) -> Result<Arc<Segment>, CacheError> {
         let dir = self.dir(partition, &meta.id);
         let meta = meta.clone();
-        tokio::task::spawn_blocking(move || Segment::open(&dir, &meta, OpenOptions { graph }))
+        tokio::task::spawn_blocking(move || Segment::open(&dir, &meta, OpenOptions { resident }))
             .await
             .map_err(|_| CacheError::Interrupted)?
             .map(Arc::new)

@@ -36,6 +36,11 @@ impl SegmentView {
         tick < self.dead[row as usize].load(Ordering::Relaxed)
     }
 
+    /// Whether some row may be superseded at some tick.
+    pub(super) fn has_dead(&self) -> bool {
+        self.dead_count.load(Ordering::Relaxed) > 0
+    }
+
     /// Ends the row's life at `tick`, unless it ended before; whether it did now.
     pub(super) fn supersede(&self, row: u32, tick: u64) -> bool {
         let ended = self.dead[row as usize]

@@ -46,7 +46,7 @@ impl PartitionState {
                 "it is not installed",
             ));
         }
-        let mut builder = SegmentBuilder::create(id, Arc::clone(&self.schema), dir)?;
+        let mut builder = SegmentBuilder::merging(id, Arc::clone(&self.schema), dir, &merged)?;
         let mut newest = Newest::new(&merged);
         while let Some((id, source, entry)) = newest.next() {
             let elsewhere = others
@@ -56,8 +56,7 @@ impl PartitionState {
                 .max();
             match entry {
                 Entry::Row(row, version) if elsewhere.is_none_or(|other| other < version) => {
-                    let segment = &merged[source];
-                    builder.push(id, version, segment.payload(row), &segment.vectors(row))?;
+                    builder.push_row(&merged[source], row)?;
                 }
                 Entry::Tombstone(version) if elsewhere.is_some_and(|other| other < version) => {
                     builder.push_tombstone(id, version)?;

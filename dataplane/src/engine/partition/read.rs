@@ -6,6 +6,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use brainy_coordination::types::LogPosition;
+use brainy_index::near::{Near, TopK};
 
 use crate::engine::error::EngineError;
 use crate::engine::filter::CompiledFilter;
@@ -14,7 +15,6 @@ use crate::engine::payload::{self, Selection};
 use crate::engine::query::Query;
 use crate::engine::resolve::PointView;
 use crate::engine::stored;
-use crate::engine::topk::{Near, TopK};
 use crate::model::{
     CountRequest, Filter, Payload, Point, PointId, Record, RetrieveRequest, ScoredPoint,
     ScrollPage, ScrollRequest, SearchRequest, VectorSelector, Vectors,
@@ -278,7 +278,8 @@ fn nearest(snapshot: &Snapshot, query: &Query<'_>) -> Result<Vec<Near<PointId>>,
     let mut top = TopK::new(query.limit);
     for view in &snapshot.layers.segments {
         let live = |row| view.is_live(row, snapshot.tick);
-        for near in view.segment.search(query, &live)? {
+        let live = view.has_dead().then_some(&live as &dyn Fn(u32) -> bool);
+        for near in view.segment.search(query, live)? {
             top.push(Near {
                 distance: near.distance,
                 key: view.segment.row_id(near.key),

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use brainy_coordination::partition::SegmentMeta;
 use brainy_coordination::types::{LogPosition, SegmentId};
+use brainy_index::dense::BuildOptions;
 
 use crate::engine::error::EngineError;
+use crate::engine::payload;
 use crate::engine::schema::prepare;
 use crate::engine::stored::{Named, RowVectors};
-use crate::engine::{BuildOptions, payload};
 use crate::model::{Point, PointId, VectorSchema};
 
+use super::Segment;
 use super::dense::DenseWriter;
 use super::format::{FileWriter, PAYLOADS, ROWS};
 use super::rows::{Head, RowTable};
@@ -20,8 +22,8 @@ use super::sparse::SparseField;
 /// Dense fields with fewer vectors have no graph: scanning them is as fast.
 pub const GRAPH_ROWS: usize = 512;
 
-/// Writes one segment into a directory. Rows and tombstones come in ascending order of their ids. Payloads and dense vectors
-/// go to disk as they come; vectors also stay in memory until graphs are built.
+/// Writes one segment into a directory. Rows and tombstones come in ascending order of their ids. Payloads go to disk as they
+/// come, vectors when they are indexed.
 pub struct SegmentBuilder {
     id: SegmentId,
     dir: PathBuf,
@@ -44,6 +46,19 @@ impl SegmentBuilder {
         schema: Arc<VectorSchema>,
         dir: &Path,
     ) -> Result<Self, EngineError> {
+        Self::merging(id, schema, dir, &[])
+    }
+
+    /// As [`Self::create`], for a segment that will have rows of `inputs`: their graphs are built on where that pays.
+    ///
+    /// # Errors
+    /// Those of [`Self::create`].
+    pub(crate) fn merging(
+        id: SegmentId,
+        schema: Arc<VectorSchema>,
+        dir: &Path,
+        inputs: &[Arc<Segment>],
+    ) -> Result<Self, EngineError> {
         schema
             .validate()
             .map_err(|e| EngineError::invalid("the schema", e.to_string()))?;
@@ -54,8 +69,8 @@ impl SegmentBuilder {
             dir: dir.to_path_buf(),
             table: RowTable::default(),
             dense: dense
-                .map(|(field, params)| DenseWriter::new(dir, field, *params))
-                .collect(),
+                .map(|(field, params)| DenseWriter::new(dir, field, *params, inputs))
+                .collect::<Result<_, _>>()?,
             sparse: schema
                 .sparse_vectors
                 .iter()
@@ -137,6 +152,19 @@ impl SegmentBuilder {
         Ok(())
     }
 
+    /// Adds a row of another segment.
+    ///
+    /// # Errors
+    /// Those of [`Self::push`].
+    pub(crate) fn push_row(&mut self, source: &Arc<Segment>, row: u32) -> Result<(), EngineError> {
+        let (id, version) = (source.row_id(row), source.version(row));
+        self.push(id, version, source.payload(row), &source.vectors(row))?;
+        for writer in &mut self.dense {
+            writer.came_from(source, row);
+        }
+        Ok(())
+    }
+
     /// Adds a deletion that hides rows of other segments.
     ///
     /// # Errors
@@ -164,10 +192,10 @@ impl SegmentBuilder {
         self.table.ids.is_empty() && self.table.tombstones.is_empty()
     }
 
-    /// Builds the graphs and completes the files.
+    /// Builds the indexes and completes the files.
     ///
     /// # Errors
-    /// [`EngineError::Graph`], or those of the disk.
+    /// [`EngineError::Index`], or those of the disk.
     pub fn finish(self, options: BuildOptions) -> Result<SegmentMeta, EngineError> {
         let Self {
             id,

@@ -1,30 +1,33 @@
-//! The dense vectors of one name: contiguous, and the graph over them.
+//! The dense vectors of one name: contiguous, and the index over them.
 //!
 //! | file | contents after the header |
 //! |---|---|
-//! | `vectors-{field}.f32` | each vector's components, padded with zeros to a multiple of [`PAD`] |
+//! | `vectors-{field}.f32` | [`Vectors`]: each vector's components, padded to 64 bytes |
 //! | `slots-{field}.u32` | row of each vector, unless every row has exactly one ([`Slots`]) |
-//! | `graph-{field}.hnsw` | from [`GRAPH_ROWS`] vectors on |
+//! | `graph-{field}.hnsw` | from [`GRAPH_ROWS`] vectors on: the graph of the [`Index`] |
+//! | `codes-{field}.bin` | its codes, if the collection wants some |
 //!
 //! A segment whose rows have no vector of that name has none of them.
+//!
+//! Full vectors stay in their file, mapped, where there are codes: searches walk these and read few of the others.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use brainy_coordination::partition::{FileMeta, SegmentMeta};
+use brainy_index::dense::{BuildOptions, Index, Params, Parts, Reuse};
+use brainy_index::quantize;
+use brainy_index::vectors::{Vectors, VectorsBuilder};
 
-use crate::engine::BuildOptions;
+use crate::engine::distance::measure;
 use crate::engine::error::EngineError;
-use crate::engine::hnsw::{self, Graph, Rows};
 use crate::engine::stored::DenseRows;
-use crate::model::DenseParams;
+use crate::model::{DenseParams, Quantization};
 
 use super::format::{FileWriter, Kind, Stored};
 use super::rows::DenseHead;
 use super::slots::Slots;
-use super::{GRAPH_ROWS, OpenOptions};
-
-/// Components that a vector's length in files and memory is a multiple of: 64 bytes.
-const PAD: usize = 16;
+use super::{GRAPH_ROWS, OpenOptions, Segment};
 
 fn vectors_file(field: usize) -> Kind {
     Kind::of_field("vectors", field, "f32", *b"BRNYVECT")
@@ -38,70 +41,114 @@ fn graph_file(field: usize) -> Kind {
     Kind::of_field("graph", field, "hnsw", *b"BRNYHNSW")
 }
 
-fn stride(params: &DenseParams) -> usize {
-    (params.size as usize).next_multiple_of(PAD)
+fn codes_file(field: usize) -> Kind {
+    Kind::of_field("codes", field, "bin", *b"BRNYCODE")
 }
 
-/// Writes a field. Vectors go to disk as they come; they also stay in memory until the graph is built.
+fn index_params(params: &DenseParams) -> Params {
+    Params {
+        measure: measure(params.distance),
+        m: params.hnsw.m as usize,
+        ef_construct: params.hnsw.ef_construct as usize,
+        quantization: match params.quantization {
+            Quantization::Disabled => None,
+            Quantization::Int8 => Some(quantize::Quantization::Int8),
+            Quantization::Int4 => Some(quantize::Quantization::Int4),
+            Quantization::Binary => Some(quantize::Quantization::Binary),
+        },
+    }
+}
+
+/// An older segment's index of the same field, and the new slot of each of its slots.
+struct Base {
+    segment: Arc<Segment>,
+    moved: Vec<Option<u32>>,
+}
+
+/// Writes a field.
 pub(super) struct DenseWriter {
     field: usize,
     params: DenseParams,
     dir: PathBuf,
     /// Row of each vector.
     rows: Vec<u32>,
-    data: Vec<f32>,
-    /// Begun with the first vector.
-    file: Option<FileWriter>,
+    vectors: VectorsBuilder,
+    base: Option<Base>,
 }
 
 impl DenseWriter {
-    pub(super) fn new(dir: &Path, field: usize, params: DenseParams) -> Self {
-        Self {
+    /// `inputs` are segments whose rows will be among the new ones.
+    pub(super) fn new(
+        dir: &Path,
+        field: usize,
+        params: DenseParams,
+        inputs: &[Arc<Segment>],
+    ) -> Result<Self, EngineError> {
+        let indexed = inputs.iter().filter(|s| s.dense[field].index.is_some());
+        let largest = indexed.max_by_key(|s| s.dense[field].slots.len());
+        let vectors = Vectors::builder(params.size as usize, 0);
+        Ok(Self {
             field,
             params,
             dir: dir.to_path_buf(),
             rows: Vec::new(),
-            data: Vec::new(),
-            file: None,
-        }
+            vectors: vectors.map_err(|e| EngineError::index(dir, e))?,
+            base: largest.map(|segment| Base {
+                segment: Arc::clone(segment),
+                moved: vec![None; segment.dense[field].slots.len()],
+            }),
+        })
     }
 
     /// Adds the vectors of a row, which comes after those before.
     pub(super) fn push(&mut self, row: u32, vectors: DenseRows<'_>) -> Result<(), EngineError> {
         for vector in vectors.iter() {
-            if self.rows.len() >= hnsw::max_rows(self.params.hnsw) {
+            if self.rows.len() >= brainy_index::dense::max_rows(self.params.hnsw.m as usize) {
                 return Err(EngineError::invalid(
                     format!("segment in {}", self.dir.display()),
                     "it has too many vectors: use more partitions",
                 ));
             }
-            let start = self.data.len();
-            self.data.extend_from_slice(vector);
-            self.data.resize(start + stride(&self.params), 0.0);
-            let mut bytes = Vec::with_capacity((self.data.len() - start) * 4);
-            for v in &self.data[start..] {
-                bytes.extend_from_slice(&v.to_le_bytes());
-            }
-            let file = match &mut self.file {
-                Some(file) => file,
-                none => none.insert(FileWriter::create(&self.dir, &vectors_file(self.field))?),
-            };
-            file.write(&bytes)?;
+            let pushed = self.vectors.push(vector);
+            pushed.map_err(|e| EngineError::index(&self.dir, e))?;
             self.rows.push(row);
         }
         Ok(())
     }
 
-    /// Builds the graph and completes the files of a segment of `rows` rows.
+    /// Notes that the vectors pushed last are those of `row` of `segment`.
+    pub(super) fn came_from(&mut self, segment: &Arc<Segment>, row: u32) {
+        let Some(base) = &mut self.base else { return };
+        if Arc::ptr_eq(&base.segment, segment) {
+            let old = segment.dense[self.field].slots.of(row);
+            let first = self.rows.len() - old.len();
+            for (old, new) in old.zip(first..) {
+                base.moved[old] = Some(new as u32);
+            }
+        }
+    }
+
+    /// Builds the index and writes the files of a segment of `rows` rows.
     pub(super) fn finish(
         self,
         rows: usize,
         options: BuildOptions,
     ) -> Result<(DenseHead, Vec<FileMeta>), EngineError> {
-        let slots = Slots::of_rows(self.rows, rows);
+        let (slots, vectors) = (Slots::of_rows(self.rows, rows), self.vectors.finish());
+        let write = |kind: &Kind, bytes: &[u8]| {
+            let mut file = FileWriter::create(&self.dir, kind)?;
+            file.write(bytes)?;
+            file.finish()
+        };
         let mut files = Vec::new();
-        if let Some(file) = self.file {
-            files.push(file.finish()?);
+        let mut head = DenseHead {
+            slots: slots.len() as u64,
+            table: matches!(slots, Slots::Table(_)),
+            graph: slots.len() >= GRAPH_ROWS,
+            codes: false,
+        };
+        if slots.len() > 0 {
+            files.push(write(&vectors_file(self.field), vectors.as_bytes())?);
         }
         if let Slots::Table(table) = &slots
             && !table.is_empty()
@@ -110,24 +157,25 @@ impl DenseWriter {
             file.write_u32s(table.iter().copied())?;
             files.push(file.finish()?);
         }
-        let graph = slots.len() >= GRAPH_ROWS;
-        if graph {
-            let vectors = Rows {
-                data: &self.data,
-                size: self.params.size as usize,
-                stride: stride(&self.params),
-                measure: self.params.distance,
+        if head.graph {
+            let params = index_params(&self.params);
+            let base = self.base.as_ref().and_then(|base| {
+                let index = base.segment.dense[self.field].index.as_ref()?;
+                let moved = &base.moved;
+                Some(Reuse { index, moved })
+            });
+            let index = match base {
+                Some(base) => Index::merge(&vectors, &params, options, base),
+                None => Index::build(&vectors, &params, options),
             };
-            let graph = hnsw::build(&vectors, self.params.hnsw, options)?;
-            let mut file = FileWriter::create(&self.dir, &graph_file(self.field))?;
-            file.write_u32s(graph.words())?;
-            files.push(file.finish()?);
+            let index = index.map_err(|e| EngineError::index(&self.dir, e))?;
+            let Parts { graph, codes } = index.parts();
+            files.push(write(&graph_file(self.field), graph)?);
+            if let Some(codes) = codes {
+                files.push(write(&codes_file(self.field), codes)?);
+                head.codes = true;
+            }
         }
-        let head = DenseHead {
-            slots: slots.len() as u64,
-            table: matches!(slots, Slots::Table(_)),
-            graph,
-        };
         Ok((head, files))
     }
 }
@@ -137,8 +185,8 @@ impl DenseWriter {
 pub(super) struct DenseField {
     params: DenseParams,
     pub(super) slots: Slots,
-    data: Vec<f32>,
-    pub(super) graph: Option<Graph>,
+    pub(super) vectors: Vectors,
+    pub(super) index: Option<Index>,
 }
 
 impl DenseField {
@@ -151,6 +199,7 @@ impl DenseField {
         options: OpenOptions,
     ) -> Result<Self, EngineError> {
         let slots = match (head.table, head.slots) {
+            // How many vectors there are then shows in their file's length.
             (false, _) => Slots::Identity(rows as u32),
             (true, 0) => Slots::Table(Vec::new()),
             (true, _) => {
@@ -162,27 +211,36 @@ impl DenseField {
                 Slots::check(table, rows).map_err(|e| file.damaged(e))?
             }
         };
-        let mut data = Vec::new();
-        if slots.len() > 0 {
+        let (count, size) = (slots.len(), params.size as usize);
+        let no_vectors = || Vectors::builder(size, 0).map(VectorsBuilder::finish);
+        let vectors = if count == 0 {
+            no_vectors().map_err(|e| EngineError::index(dir, e))?
+        } else {
             let file = Stored::require(dir, meta, &vectors_file(field))?;
-            data = file.read_words(f32::from_le_bytes)?;
-            let expected = slots.len().checked_mul(stride(&params));
-            if Some(data.len()) != expected || slots.len() as u64 != head.slots {
-                return Err(file.damaged("its length is not that of all vectors"));
-            }
-        }
-        let graph = if head.graph && options.graph {
+            let storage = file.storage(options.resident && !head.codes)?;
+            Vectors::from_storage(storage, size, count).map_err(|e| file.unfit(e))?
+        };
+        let index = if head.graph && count > 0 {
             let file = Stored::require(dir, meta, &graph_file(field))?;
-            let words = file.read_words(u32::from_le_bytes)?;
-            Some(Graph::from_words(&words, slots.len()).map_err(|e| file.damaged(e))?)
+            let graph = file.storage(options.resident)?;
+            let codes = match head.codes {
+                true => {
+                    let file = Stored::require(dir, meta, &codes_file(field))?;
+                    Some(file.storage(options.resident)?)
+                }
+                false => None,
+            };
+            let parts = Parts { graph, codes };
+            let index = Index::open(parts, count, size, measure(params.distance));
+            Some(index.map_err(|e| file.unfit(e))?)
         } else {
             None
         };
         Ok(Self {
             params,
             slots,
-            data,
-            graph,
+            vectors,
+            index,
         })
     }
 
@@ -191,28 +249,17 @@ impl DenseField {
         self.params.multivector
     }
 
-    /// All vectors by slot.
-    pub(super) fn vectors(&self) -> Rows<'_> {
-        Rows {
-            data: &self.data,
-            size: self.params.size as usize,
-            stride: stride(&self.params),
-            measure: self.params.distance,
-        }
-    }
-
     /// The vectors of a row.
     pub(super) fn of_row(&self, row: u32) -> DenseRows<'_> {
-        let slots = self.slots.of(row);
-        let stride = stride(&self.params);
-        let data = &self.data[slots.start * stride..slots.end * stride];
-        DenseRows::new(data, self.params.size as usize, stride)
+        let (slots, stride) = (self.slots.of(row), self.vectors.stride());
+        let data = &self.vectors.floats()[slots.start * stride..slots.end * stride];
+        DenseRows::new(data, self.vectors.dim(), stride)
     }
 
-    /// Bytes held in memory.
+    /// Bytes held in memory: none of what is mapped.
     pub(super) fn memory_bytes(&self) -> usize {
-        size_of_val(self.data.as_slice())
+        self.vectors.memory_bytes()
             + self.slots.memory_bytes()
-            + self.graph.as_ref().map_or(0, Graph::memory_bytes)
+            + self.index.as_ref().map_or(0, Index::memory_bytes)
     }
 }

@@ -10,6 +10,8 @@ use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use brainy_coordination::partition::{FileMeta, SegmentMeta};
+use brainy_index::IndexError;
+use brainy_index::storage::Storage;
 
 use crate::engine::error::EngineError;
 
@@ -197,6 +199,41 @@ impl<'m> Stored<'m> {
         let mut bytes = Vec::new();
         self.stream(|blocks: &[[u8; 1]]| bytes.extend_from_slice(blocks.as_flattened()))?;
         Ok(bytes)
+    }
+
+    /// The contents, verified: held in memory if they are to be `resident`, else mapped from the file.
+    pub(super) fn storage(&self, resident: bool) -> Result<Storage, EngineError> {
+        let cannot = |e: std::io::Error| EngineError::io("cannot load", &self.path, &e);
+        let length = self.meta.bytes.saturating_sub(HEADER as u64);
+        let length = usize::try_from(length).map_err(|_| self.damaged("it is too long"))?;
+        if !resident {
+            self.stream(|_: &[[u8; 64]]| {})?;
+            let file = File::open(&self.path).map_err(cannot)?;
+            return Storage::map(&file, HEADER as u64, length).map_err(cannot);
+        }
+        let mut storage = Storage::zeroed(length).map_err(cannot)?;
+        let mut rest = storage.bytes_mut();
+        self.stream(|blocks: &[[u8; 1]]| {
+            let block = blocks.as_flattened();
+            let (taken, left) = std::mem::take(&mut rest).split_at_mut(block.len());
+            taken.copy_from_slice(block);
+            rest = left;
+        })?;
+        Ok(storage)
+    }
+
+    /// The error for contents that are not what an index expects.
+    pub(super) fn unfit(&self, error: IndexError) -> EngineError {
+        match error {
+            IndexError::UnknownFormat {
+                found, supported, ..
+            } => EngineError::UnknownFormat {
+                what: format!("the contents of segment file {}", self.path.display()),
+                found,
+                supported,
+            },
+            other => self.damaged(other.to_string()),
+        }
     }
 
     /// Reads contents that are 32-bit numbers, verified.

@@ -5,7 +5,8 @@
 //! damaged, truncated, missing or of another format is an error that names file and cause.
 //!
 //! Memory of an open segment per row: 48 bytes (id 24, version 16, end of payload 8), the payload's bytes, and per dense
-//! vector 4 bytes a dimension (padded to 64 bytes) and the graph's links (about 6 m bytes + 4).
+//! vector the graph's links (8 m bytes and a little) and its code (1 byte a dimension with 8 bits) or, without codes, 4 bytes
+//! a dimension (padded to 64 bytes).
 
 mod builder;
 mod dense;
@@ -33,11 +34,11 @@ use sparse::SparseField;
 
 pub use builder::{GRAPH_ROWS, SegmentBuilder};
 
-/// What to load of a segment.
+/// How to open a segment.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenOptions {
-    /// The graphs: who never searches does not need them.
-    pub graph: bool,
+    /// Whether what searches walk is held in memory. Who never searches leaves it in its files, mapped, for merges.
+    pub resident: bool,
 }
 
 /// An open segment.
@@ -152,7 +153,7 @@ impl Segment {
     /// Whether searches of some vector can walk a graph.
     #[must_use]
     pub fn has_graph(&self) -> bool {
-        self.dense.iter().any(|field| field.graph.is_some())
+        self.dense.iter().any(|field| field.index.is_some())
     }
 
     /// Bytes held in memory.

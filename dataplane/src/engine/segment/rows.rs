@@ -52,6 +52,8 @@ pub(super) struct DenseHead {
     pub(super) table: bool,
     /// Whether there is a graph.
     pub(super) graph: bool,
+    /// Whether there are codes.
+    pub(super) codes: bool,
 }
 
 fn put_id(id: PointId, out: &mut Vec<u8>) {

@@ -4,9 +4,13 @@
 //! taken where the segment has more. The share is estimated from a sample of rows. When no sampled row matches, so
 //! few do that a scan is the safe choice: it costs one pass and misses nothing.
 
+use std::cell::Cell;
+
+use brainy_index::dense::{Index, Rescore, Search};
+use brainy_index::near::{Near, TopK};
+
 use crate::engine::error::EngineError;
 use crate::engine::query::{Query, Target};
-use crate::engine::topk::{Near, TopK};
 
 use super::Segment;
 
@@ -19,78 +23,86 @@ const COST_PER_HIT: usize = 40;
 const DEFAULT_EF: usize = 128;
 
 impl Segment {
-    /// The nearest live rows that match, nearest first.
+    /// The nearest matching rows of those that `live` lets through (all, without), nearest first.
     pub(crate) fn search(
         &self,
         query: &Query<'_>,
-        live: &dyn Fn(u32) -> bool,
-    ) -> Result<Vec<Near<u32>>, EngineError> {
+        live: Option<&dyn Fn(u32) -> bool>,
+    ) -> Result<Vec<Near>, EngineError> {
         let limit = query.limit.min(self.rows());
         if limit == 0 {
             return Ok(Vec::new());
         }
         let ef = query.ef.unwrap_or(DEFAULT_EF).max(limit);
-        if let Target::Dense {
-            field,
-            params,
-            data,
-        } = &query.target
+        if let Target::Dense { field, vectors, .. } = &query.target
+            && let Some(index) = &self.dense[*field].index
             && !query.exact
             && self.walk_is_cheaper(*field, query, ef, live)?
         {
-            let mut found =
-                self.walk(*field, query, data.chunks(params.size as usize), ef, live)?;
+            let found = self.walk((*field, index), query, vectors, limit, ef, live)?;
             // Fewer than asked for: the walk may have missed rows that nothing leads to, a scan does not.
             if found.len() >= limit {
-                found.truncate(limit);
                 return Ok(found);
             }
         }
         self.scan(query, limit, live)
     }
 
-    /// Walks the graph of a dense field from each of the query's vectors; rows that any of them finds are compared as a whole.
-    fn walk<'v>(
+    /// Walks the index of a dense field from each of the query's vectors. Where rows have lists, those that any of the walks
+    /// finds are compared as a whole.
+    fn walk(
         &self,
-        field: usize,
+        (field, index): (usize, &Index),
         query: &Query<'_>,
-        vectors: impl ExactSizeIterator<Item = &'v [f32]>,
+        vectors: &[Vec<f32>],
+        limit: usize,
         ef: usize,
-        live: &dyn Fn(u32) -> bool,
-    ) -> Result<Vec<Near<u32>>, EngineError> {
+        live: Option<&dyn Fn(u32) -> bool>,
+    ) -> Result<Vec<Near>, EngineError> {
         let dense = &self.dense[field];
-        let Some(graph) = &dense.graph else {
-            return Ok(Vec::new());
-        };
-        let mut failed = None;
-        let mut accept = |slot: u32| {
+        let failed = Cell::new(None);
+        let accept = |slot: u32| {
             let row = dense.slots.row(slot);
-            live(row)
+            live.is_none_or(|live| live(row))
                 && query.filter.is_none_or(|filter| {
                     self.matches(row, filter).unwrap_or_else(|e| {
-                        failed = Some(e);
+                        failed.set(Some(e));
                         false
                     })
                 })
         };
-        let one = vectors.len() == 1 && !dense.has_lists();
+        let all = live.is_none() && query.filter.is_none();
+        let accept = (!all).then_some(&accept as &dyn Fn(u32) -> bool);
+        let lists = dense.has_lists();
+        let search = Search {
+            rescore: match (query.codes.rescore, query.codes.oversampling) {
+                (Some(false), _) => Rescore::Off,
+                // Whole rows are compared afterwards.
+                _ if lists => Rescore::Off,
+                (_, Some(times)) => Rescore::Times(times),
+                (_, None) => Rescore::Default,
+            },
+            ignore_codes: query.codes.ignore,
+            ..Search::new(if lists { ef } else { limit }, ef)
+        };
         let mut found = Vec::new();
         for vector in vectors {
-            found.extend(graph.search(&dense.vectors(), vector, ef, &mut accept));
+            let vector = &vector[..dense.vectors.dim()];
+            found.extend(index.search(&dense.vectors, vector, &search, accept));
         }
-        if let Some(error) = failed {
+        if let Some(error) = failed.take() {
             return Err(error);
         }
         for near in &mut found {
             near.key = dense.slots.row(near.key);
         }
-        if one {
+        if !lists {
             return Ok(found);
         }
         let mut rows: Vec<u32> = found.iter().map(|near| near.key).collect();
         rows.sort_unstable();
         rows.dedup();
-        let mut top = TopK::new(query.limit);
+        let mut top = TopK::new(limit);
         for row in rows {
             if let Some(distance) = query.distance(&self.vectors(row)) {
                 top.push(Near { distance, key: row });
@@ -104,10 +116,10 @@ impl Segment {
         &self,
         query: &Query<'_>,
         limit: usize,
-        live: &dyn Fn(u32) -> bool,
-    ) -> Result<Vec<Near<u32>>, EngineError> {
+        live: Option<&dyn Fn(u32) -> bool>,
+    ) -> Result<Vec<Near>, EngineError> {
         let mut top = TopK::new(limit);
-        for row in (0..self.rows() as u32).filter(|row| live(*row)) {
+        for row in (0..self.rows() as u32).filter(|row| live.is_none_or(|live| live(*row))) {
             // Distances are cheaper than payloads: what is too far is not worth decoding.
             let Some(distance) = query.distance(&self.vectors(row)) else {
                 continue;
@@ -130,18 +142,15 @@ impl Segment {
         field: usize,
         query: &Query<'_>,
         ef: usize,
-        live: &dyn Fn(u32) -> bool,
+        live: Option<&dyn Fn(u32) -> bool>,
     ) -> Result<bool, EngineError> {
         let dense = &self.dense[field];
-        if dense.graph.is_none() {
-            return Ok(false);
-        }
         let slots = dense.slots.len();
         let sample = slots.min(SAMPLE);
         let mut hits = 0;
         for i in 0..sample {
             let row = dense.slots.row((i * slots / sample) as u32);
-            if live(row)
+            if live.is_none_or(|live| live(row))
                 && match query.filter {
                     Some(filter) => self.matches(row, filter)?,
                     None => true,
