@@ -19,7 +19,7 @@ def machine():
         "cpu": cpu[1] if cpu else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(int(memory[1]) / 2**20) if memory else None,
-        "kernel": platform.release(),
+        "kernel": re.match(r"[\d.]*", platform.release())[0],
         "huge_pages": chosen[1] if chosen else "none",
         "load": os.getloadavg()[0],
     }
