@@ -191,12 +191,13 @@ fn common(plane: &[u8], code: &[u8]) -> i32 {
 #[inline]
 #[target_feature(enable = "neon")]
 fn bits_row(planes: &[u8], code: &[u8]) -> i32 {
+    let mut planes = planes.chunks_exact(code.len()).rev();
     let mut sum = 0;
-    let mut start = planes.len() - code.len();
-    sum -= common(&planes[start..][..code.len()], code);
-    while start > 0 {
-        start -= code.len();
-        sum = 2 * sum + common(&planes[start..][..code.len()], code);
+    if let Some(top) = planes.next() {
+        sum -= common(top, code);
+    }
+    for plane in planes {
+        sum = 2 * sum + common(plane, code);
     }
     sum
 }

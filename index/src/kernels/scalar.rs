@@ -104,13 +104,7 @@ pub(super) fn bits_row(planes: &[u8], code: &[u8]) -> i32 {
             .map(|(p, c)| (u64::from_le_bytes(*p) & u64::from_le_bytes(*c)).count_ones() as i32)
             .sum()
     };
-    let mut sum = 0;
-    // By hand from the top down: iterators of chunks divide, which takes longer than a short row.
-    let mut start = planes.len() - code.len();
-    sum -= common(&planes[start..][..code.len()]);
-    while start > 0 {
-        start -= code.len();
-        sum = 2 * sum + common(&planes[start..][..code.len()]);
-    }
-    sum
+    let mut planes = planes.chunks_exact(code.len()).rev();
+    let top = planes.next().map_or(0, common);
+    planes.fold(-top, |sum, plane| 2 * sum + common(plane))
 }

@@ -78,7 +78,7 @@ pub(super) fn round_to(values: &[f32], most: i8, out: &mut [u8]) -> (f32, i32) {
     vectorized(|| {
         for (out, x) in out.iter_mut().zip(values) {
             // Values are finite and at most `most` steps: truncation rounds a positive number down.
-            let number = ((x * per_unit + half_up).clamp(0.0, 255.0) as u8 as i32 - most).min(most);
+            let number = ((x * per_unit + half_up) as i32 - most).min(most);
             sum += number;
             *out = (number as i8).cast_unsigned();
         }

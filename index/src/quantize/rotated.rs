@@ -16,7 +16,8 @@ use super::{finite, max_abs};
 use crate::kernels::{kernels, vectorized};
 use crate::measure::Measure;
 
-/// Bits of a number of the query where rows have one: with 6 its rounding adds nothing that shows to the error of the signs.
+/// Bits of a number of the query where rows have one. For normal numbers the step is then about a tenth of their deviation,
+/// whose rounding is an error of 0.03 of it, against 0.6 for the signs of the row.
 const PLANES: usize = 6;
 
 /// Steps of the 4-bit grid that are tried per row, in root mean squares of its numbers; for normal ones the best is 0.335.

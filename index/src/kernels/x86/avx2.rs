@@ -242,7 +242,7 @@ fn sad4_row(query: &[u8], code: &[u8]) -> i32 {
     add_words(sum)
 }
 
-/// One `popcnt` per 8 bytes and plane: at these lengths faster than counting with shuffles.
+/// One `popcnt` per 8 bytes and plane.
 #[inline]
 #[target_feature(enable = "popcnt")]
 pub(super) fn bits_row(planes: &[u8], code: &[u8]) -> i32 {

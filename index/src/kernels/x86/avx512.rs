@@ -183,15 +183,20 @@ fn bits_row(planes: &[u8], code: &[u8]) -> i32 {
     let mut total = _mm512_setzero_si512();
     for (i, code) in code.as_chunks::<64>().0.iter().enumerate() {
         let code = bytes(code);
-        let common = |at: usize| match planes[at..].first_chunk::<64>() {
-            Some(plane) => _mm512_popcnt_epi64(_mm512_and_si512(bytes(plane), code)),
-            None => _mm512_setzero_si512(),
-        };
-        let mut at = planes.len() - stride + 64 * i;
-        let mut sum = _mm512_sub_epi64(_mm512_setzero_si512(), common(at));
-        while at >= stride {
-            at -= stride;
-            sum = _mm512_add_epi64(_mm512_add_epi64(sum, sum), common(at));
+        let mut counts =
+            planes
+                .chunks_exact(stride)
+                .rev()
+                .map(|plane| match plane.as_chunks::<64>().0.get(i) {
+                    Some(plane) => _mm512_popcnt_epi64(_mm512_and_si512(bytes(plane), code)),
+                    None => _mm512_setzero_si512(),
+                });
+        let mut sum = _mm512_setzero_si512();
+        if let Some(top) = counts.next() {
+            sum = _mm512_sub_epi64(sum, top);
+        }
+        for count in counts {
+            sum = _mm512_add_epi64(_mm512_add_epi64(sum, sum), count);
         }
         total = _mm512_add_epi64(total, sum);
     }
