@@ -79,7 +79,7 @@ pub struct Reuse<'i> {
 /// How many of the rows that a walk over codes finds are compared again by the floats.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Rescore {
-    /// As many as the kind of code needs: 2 k with 8 bits, 3 k with 4 bits, 10 k with one.
+    /// As many as the kind of code needs: 2 k with 8 bits, 3 k with 4 bits, all of the walk but at least 10 k with one.
     #[default]
     Default,
     /// So many times k, at least k.
@@ -436,7 +436,8 @@ impl Index {
             Rescore::Default => match codes.quantization() {
                 Quantization::Int8 => 2.0,
                 Quantization::Int4 => 3.0,
-                Quantization::Binary => 10.0,
+                // One bit says so little that every rank of the walk is in question.
+                Quantization::Binary => return search.ef.max(search.k * 10),
             },
         };
         (search.k as f32 * times).ceil() as usize
