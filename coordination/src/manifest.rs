@@ -30,6 +30,8 @@ pub use schema::{
 
 /// Most partitions a collection can have; names of partitions have five digits.
 pub const MAX_PARTITIONS: u32 = 16_384;
+/// Most payload fields of a collection that can be indexed.
+pub const MAX_INDEXED_FIELDS: usize = 256;
 
 /// Why the manifest could not be read or changed as asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -51,6 +53,20 @@ pub enum ManifestError {
     /// Another collection has that name.
     #[error("collection '{name}' already exists. Choose another name or drop it first")]
     AlreadyExists {
+        /// The name.
+        name: String,
+    },
+    /// It has no room for one more indexed payload field.
+    #[error(
+        "collection '{name}' has {MAX_INDEXED_FIELDS} indexed payload fields, the most there can be. Drop the index of one"
+    )]
+    TooManyIndexes {
+        /// The collection.
+        name: String,
+    },
+    /// There is no collection of that name.
+    #[error("there is no collection '{name}'")]
+    NotFound {
         /// The name.
         name: String,
     },
@@ -96,6 +112,9 @@ pub struct Collection {
     /// What was asked for.
     #[serde(flatten)]
     pub spec: CollectionSpec,
+    /// Indexed payload fields by path, and how, which the coordination layer carries without understanding it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub payload_indexes: BTreeMap<String, serde_json::Value>,
 }
 
 impl Collection {
@@ -267,6 +286,7 @@ pub async fn create_collection(
                 uid: manifest.free_uid(name, created)?,
                 created,
                 spec: spec.clone(),
+                payload_indexes: BTreeMap::new(),
             };
             manifest
                 .collections
@@ -276,6 +296,47 @@ pub async fn create_collection(
     )
     .await?;
     Ok(updated.outcome)
+}
+
+/// Says how payload field `field` of collection `name` is indexed; `None`: not at all. Returns whether that was a change.
+///
+/// # Errors
+/// [`ManifestError::NotFound`], [`ManifestError::TooManyIndexes`], or
+/// [`ManifestError::Document`]; after an `Ambiguous` store error repeat.
+pub async fn set_payload_index(
+    store: &Store,
+    name: &str,
+    field: &str,
+    schema: Option<&serde_json::Value>,
+) -> Result<bool, ManifestError> {
+    let updated = document::update(
+        store,
+        keys::MANIFEST,
+        |current: Option<&Versioned<ClusterManifest>>| {
+            let mut next = current.map_or_else(ClusterManifest::generate, |c| c.body.clone());
+            let Some(collection) = next.collections.get_mut(name) else {
+                return Err(ManifestError::NotFound {
+                    name: name.to_owned(),
+                });
+            };
+            let fields = &mut collection.payload_indexes;
+            if fields.get(field) == schema {
+                return Ok(Update::Keep(()));
+            }
+            match schema {
+                Some(schema) => fields.insert(field.to_owned(), schema.clone()),
+                None => fields.remove(field),
+            };
+            if fields.len() > MAX_INDEXED_FIELDS {
+                return Err(ManifestError::TooManyIndexes {
+                    name: name.to_owned(),
+                });
+            }
+            Ok(Update::Write(next, ()))
+        },
+    )
+    .await?;
+    Ok(updated.wrote)
 }
 
 /// Moves collection `name` to the list of those being removed. `None` when there is none of that name.

@@ -193,6 +193,63 @@ async fn of_competing_creators_one_wins_and_repeats_recognise_themselves() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn indexed_fields_are_set_replaced_and_taken_back_whatever_gets_lost() {
+    for seed in SEEDS {
+        let bucket = SimBucket::new(seed);
+        let store = seeded_store(&bucket, "node", seed);
+        manifest::create_collection(&store, "c", &spec(1), Nonce(1))
+            .await
+            .unwrap();
+        bucket.set_faults(FaultPlan::harsh());
+        let keyword = serde_json::json!("keyword");
+        let text = serde_json::json!({"type": "text", "lowercase": true});
+        for (field, schema, changes) in [
+            ("a", Some(&keyword), true),
+            ("b.c", Some(&keyword), true),
+            ("a", Some(&keyword), false),
+            ("a", Some(&text), true),
+            ("b.c", None, true),
+            ("b.c", None, false),
+        ] {
+            let set = manifest::set_payload_index(&store, "c", field, schema).await;
+            match set {
+                // A lost answer: the store may have been changed by an attempt before the one that was answered.
+                Ok(changed) => assert!(changes || !changed, "seed {seed}: {field}"),
+                Err(error) => panic!("seed {seed}: {error}"),
+            }
+        }
+        let stored = manifest::load_or_create(&store).await.unwrap();
+        assert_eq!(
+            stored.body.collections["c"].payload_indexes,
+            [("a".to_owned(), text.clone())].into(),
+            "seed {seed}"
+        );
+        let absent = manifest::set_payload_index(&store, "d", "a", Some(&keyword)).await;
+        assert!(matches!(absent, Err(ManifestError::NotFound { .. })));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_collection_has_only_so_many_indexed_fields() {
+    let bucket = SimBucket::new(1);
+    let store = seeded_store(&bucket, "node", 1);
+    manifest::create_collection(&store, "c", &spec(1), Nonce(1))
+        .await
+        .unwrap();
+    let keyword = serde_json::json!("keyword");
+    for n in 0..manifest::MAX_INDEXED_FIELDS {
+        manifest::set_payload_index(&store, "c", &format!("f{n}"), Some(&keyword))
+            .await
+            .unwrap();
+    }
+    let more = manifest::set_payload_index(&store, "c", "more", Some(&keyword)).await;
+    assert!(matches!(more, Err(ManifestError::TooManyIndexes { .. })));
+    let text = serde_json::json!("text");
+    let replaced = manifest::set_payload_index(&store, "c", "f0", Some(&text)).await;
+    assert!(replaced.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_uid_stays_listed_and_a_new_collection_gets_another() {
     let bucket = SimBucket::new(1);
     let store = seeded_store(&bucket, "node", 1);

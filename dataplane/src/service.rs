@@ -1,5 +1,6 @@
 //! What the HTTP API needs from a node. The API parses, authenticates and validates; the service routes, reads and writes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,6 +32,9 @@ pub struct CollectionInfo {
     pub indexed: u64,
     /// Segments.
     pub segments: u64,
+    /// For each indexed payload field, points in segments that have a value in its index; those that newer versions hide count
+    /// until a merge.
+    pub indexed_fields: BTreeMap<String, u64>,
     /// Whether every partition has an owner and a serving reader.
     pub all_serving: bool,
 }
@@ -52,6 +56,14 @@ pub trait DataService: Send + Sync + 'static {
     async fn schema(&self, collection: &str) -> Result<Collection, ServiceError>;
     /// Schema and contents.
     async fn info(&self, collection: &str) -> Result<CollectionInfo, ServiceError>;
+    /// Says how a payload field is indexed (the API checked it), or that it no longer is. Returns when that is decided; nodes build
+    /// the index after that. Answers are the same with and without.
+    async fn set_payload_index(
+        &self,
+        collection: &str,
+        field: &str,
+        schema: Option<serde_json::Value>,
+    ) -> Result<(), ServiceError>;
     /// Applies a write; returns when it is durable in every partition it touches.
     async fn write(
         &self,

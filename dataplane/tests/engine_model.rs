@@ -11,6 +11,7 @@ use std::sync::Arc;
 use brainy_coordination::manifest::{DenseParams, Distance, SparseParams, VectorSchema};
 use brainy_coordination::types::{LogPosition, SegmentId};
 use brainy_dataplane::engine::distance::{normalise, score};
+use brainy_dataplane::engine::payload_index::{FieldKind, PayloadSchema};
 use brainy_dataplane::engine::{
     BuildOptions, Change, Frozen, OpenOptions, PartitionState, PointView, Segment,
 };
@@ -56,6 +57,8 @@ enum Step {
     MergeDuring(usize, Vec<Change>),
     /// A new process: opens the manifest's segments and replays the log after them.
     Restart,
+    /// The field that all filters are on is indexed as this, or not at all.
+    Index(Option<FieldKind>),
     /// A reader that stopped at a fraction of the log catches up by manifest, then by log.
     Reader(f64),
 }
@@ -131,6 +134,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1usize..4).prop_map(Step::Merge),
         1 => (1usize..4, changes()).prop_map(|(n, c)| Step::MergeDuring(n, c)),
         1 => Just(Step::Restart),
+        1 => proptest::option::of(prop_oneof![Just(FieldKind::Integer), Just(FieldKind::Float)]).prop_map(Step::Index),
         1 => (0.0f64..1.0).prop_map(Step::Reader),
     ]
 }
@@ -145,6 +149,7 @@ struct Owner {
     manifest: (Vec<Arc<Segment>>, LogPosition),
     log: Vec<(LogPosition, Vec<Change>)>,
     next: LogPosition,
+    indexed: PayloadSchema,
     model: BTreeMap<PointId, Point>,
 }
 
@@ -158,6 +163,7 @@ impl Owner {
             manifest: (Vec::new(), LogPosition::default()),
             log: Vec::new(),
             next: LogPosition::new(1, 1),
+            indexed: PayloadSchema::default(),
             model: BTreeMap::new(),
         }
     }
@@ -257,14 +263,24 @@ impl Owner {
             Step::MergeDuring(every, changes) => self.merge(*every, Some(changes)),
             Step::Restart => {
                 self.frozen.clear();
-                self.state = PartitionState::new(schema(self.measure));
+                self.state =
+                    PartitionState::with_payload_schema(schema(self.measure), self.indexed.clone());
                 self.state
                     .install(self.manifest.0.clone(), self.manifest.1)
                     .unwrap();
                 self.replay(&self.state, self.log.len());
             }
+            Step::Index(kind) => {
+                self.indexed = indexed(*kind);
+                self.state.set_payload_schema(self.indexed.clone());
+                self.state.index_payloads().unwrap();
+                let fields: Vec<String> = self.state.indexed_fields().into_keys().collect();
+                let expected = kind.filter(|_| !self.state.segments().is_empty());
+                assert_eq!(fields, expected.map_or(vec![], |_| vec!["tag".to_owned()]));
+            }
             Step::Reader(share) => {
-                let reader = PartitionState::new(schema(self.measure));
+                let reader =
+                    PartitionState::with_payload_schema(schema(self.measure), self.indexed.clone());
                 self.replay(&reader, (self.log.len() as f64 * share) as usize);
                 reader
                     .install(self.manifest.0.clone(), self.manifest.1)
@@ -274,6 +290,14 @@ impl Owner {
             }
         }
     }
+}
+
+fn indexed(kind: Option<FieldKind>) -> PayloadSchema {
+    PayloadSchema(
+        kind.map(|kind| ("tag".to_owned(), kind))
+            .into_iter()
+            .collect(),
+    )
 }
 
 fn tagged(tag: i64) -> Filter {

@@ -1,6 +1,7 @@
 """The same random data and requests to Brainy and to the client's in-process imitation of Qdrant."""
 
 import random
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from qdrant_client import QdrantClient, models
@@ -11,6 +12,7 @@ DIMENSIONS = 8
 TOLERANCE = 1e-4
 COLORS = ["red", "green", "blue", "white", "black"]
 SHAPES = ["round", "square", "flat"]
+WORDS = ["Red", "green", "the", "sea,", "house", "of_it", "old"]
 
 
 def random_vector(rng):
@@ -32,17 +34,54 @@ def random_payload(rng):
         payload["live"] = rng.random() < 0.5
     if rng.random() < 0.5:
         payload["where"] = {"room": rng.randint(1, 5), "floor": rng.choice(["up", "down"])}
+    if rng.random() < 0.7:
+        day = f"2024-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
+        clock = f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}"
+        payload["at"] = rng.choice([day, f"{day}T{clock}:00Z", f"{day} {clock}:30.25+02:00", f"{day} {clock}", "soon"])
+    if rng.random() < 0.7:
+        places = [{"lon": rng.uniform(-180, 180), "lat": rng.uniform(-90, 90)} for _ in range(rng.randint(1, 2))]
+        payload["place"] = places if len(places) > 1 else places[0]
+    if rng.random() < 0.8:
+        payload["title"] = " ".join(rng.choices(WORDS, k=rng.randint(1, 6)))
+    if rng.random() < 0.6:
+        payload["parts"] = [
+            {"size": rng.randint(1, 3), "kind": rng.choice(SHAPES)} for _ in range(rng.randint(0, 3))
+        ]
     if rng.random() < 0.1:
         payload[rng.choice(["color", "count", "where"])] = None
     return payload
 
 
 def random_condition(rng, depth):
-    kind = rng.randrange(9 if depth else 8)
-    if kind == 8:
+    kind = rng.randrange(12 if depth else 11)
+    if kind == 11:
         return random_filter(rng, depth - 1)
-    if kind == 7:
+    if kind == 10:
         return models.HasIdCondition(has_id=rng.sample(range(POINTS), 60))
+    if kind == 9:
+        inner = [
+            models.FieldCondition(key="size", match=models.MatchValue(value=rng.randint(1, 3))),
+            models.FieldCondition(key="kind", match=models.MatchValue(value=rng.choice(SHAPES))),
+        ]
+        return models.NestedCondition(nested=models.Nested(key="parts", filter=models.Filter(must=inner)))
+    if kind == 8:
+        return models.FieldCondition(key="place", **random_area(rng))
+    if kind == 7:
+        if rng.random() < 0.5:
+            first = datetime(2024, rng.randint(1, 12), rng.randint(1, 28), tzinfo=timezone.utc)
+            bounds = models.DatetimeRange(gte=first, lt=first + timedelta(days=rng.randint(1, 200)))
+            return models.FieldCondition(key="at", range=bounds)
+        words = " ".join(rng.choices(WORDS, k=2))
+        test = rng.choice(
+            [
+                models.MatchText(text=words),
+                models.MatchTextAny(text_any=words),
+                models.MatchPhrase(phrase=words),
+                models.MatchPrefix(prefix=words[:2]),
+                models.MatchSubstring(substring=words[1:4]),
+            ]
+        )
+        return models.FieldCondition(key="title", match=test)
     key, match, bounds = [
         ("color", models.MatchValue(value=rng.choice(COLORS)), None),
         ("shapes", models.MatchAny(any=rng.sample(SHAPES, 2)), None),
@@ -55,11 +94,34 @@ def random_condition(rng, depth):
     return models.FieldCondition(key=key, match=match, range=bounds)
 
 
+def random_area(rng):
+    """A rectangle, a circle or a triangle, large enough to hold something."""
+    kind = rng.randrange(3)
+    if kind == 0:
+        south, north = sorted(rng.uniform(-90, 90) for _ in range(2))
+        corners = models.GeoBoundingBox(
+            top_left=models.GeoPoint(lon=rng.uniform(-180, 180), lat=north),
+            bottom_right=models.GeoPoint(lon=rng.uniform(-180, 180), lat=south),
+        )
+        return {"geo_bounding_box": corners}
+    if kind == 1:
+        center = models.GeoPoint(lon=rng.uniform(-180, 180), lat=rng.uniform(-90, 90))
+        return {"geo_radius": models.GeoRadius(center=center, radius=rng.uniform(1e6, 1e7))}
+    ring = [models.GeoPoint(lon=rng.uniform(-180, 180), lat=rng.uniform(-90, 90)) for _ in range(3)]
+    return {"geo_polygon": models.GeoPolygon(exterior=models.GeoLineString(points=[*ring, ring[0]]))}
+
+
 def random_filter(rng, depth=2):
     def conditions(probability):
         return [random_condition(rng, depth) for _ in range(rng.randint(1, 2))] if rng.random() < probability else None
 
-    return models.Filter(must=conditions(0.5), should=conditions(0.5), must_not=conditions(0.3))
+    several = [random_condition(rng, depth) for _ in range(3)] if rng.random() < 0.2 else None
+    return models.Filter(
+        must=conditions(0.5),
+        should=conditions(0.5),
+        must_not=conditions(0.3),
+        min_should=several and models.MinShould(conditions=several, min_count=rng.randint(1, 2)),
+    )
 
 
 def compare(answer, reference_all, limit, about):

@@ -178,6 +178,7 @@ pub fn partition_of(id: u64, partitions: u32) -> Result<u32, HarnessError> {
             schema: VectorSchema::unnamed(DenseParams::new(1, Distance::Cosine)),
             extra: serde_json::Value::Null,
         },
+        payload_indexes: std::collections::BTreeMap::new(),
     };
     Ok(collection
         .partition_of(&PointId::Num(id).canonical_bytes())

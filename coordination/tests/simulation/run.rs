@@ -102,6 +102,7 @@ async fn set_up(world: &Arc<World>) {
             schema: VectorSchema::unnamed(DenseParams::new(1, Distance::Dot)),
             extra: serde_json::Value::Null,
         },
+        payload_indexes: BTreeMap::new(),
     };
     let manifest = ClusterManifest {
         cluster: Nonce(1),

@@ -1,21 +1,19 @@
-//! Collections: list, create, look at, drop; payload indexes, which are not needed.
+//! Collections: list, create, look at, drop; their payload indexes.
 
 use axum::Router;
-use axum::http::HeaderValue;
 use axum::routing::{delete, get, put};
 use brainy_coordination::manifest::check_collection_name;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::AppState;
 use super::body::Body;
-use super::dto::collection::{CreateCollectionDto, CreateIndexDto, info_document};
+use super::dto::check_paths;
+use super::dto::collection::{CreateCollectionDto, info_document};
+use super::dto::index::CreateIndexDto;
 use super::errors::{Answer, ApiError};
 use super::extract::{Call, Path};
 use crate::error::ServiceError;
 use crate::model::WriteReceipt;
-
-/// Told to those who create or drop a payload index.
-const INDEX_NOTICE: &str = "filters need no payload index here; nothing was changed";
 
 pub(super) fn reads() -> Router<AppState> {
     Router::new()
@@ -78,21 +76,17 @@ async fn create_index(
     Path(name): Path<String>,
     Body(dto): Body<CreateIndexDto>,
 ) -> Answer {
-    dto.check()?;
-    index_answer(&call, &name).await
+    let (field, schema) = dto.into_model()?;
+    set_index(&call, &name, &field, Some(schema)).await
 }
 
-async fn delete_index(call: Call, Path((name, _)): Path<(String, String)>) -> Answer {
-    index_answer(&call, &name).await
+async fn delete_index(call: Call, Path((name, field)): Path<(String, String)>) -> Answer {
+    check_paths("field", [&field])?;
+    set_index(&call, &name, &field, None).await
 }
 
-/// Programs written for Qdrant create indexes as a matter of course, so this succeeds. `payload_schema` stays empty and a
-/// header says that nothing was built.
-async fn index_answer(call: &Call, name: &str) -> Answer {
-    call.service.schema(name).await?;
-    let mut response = call.ok(call.update_result(&WriteReceipt::default()))?;
-    response
-        .headers_mut()
-        .insert("brainy-notice", HeaderValue::from_static(INDEX_NOTICE));
-    Ok(response)
+/// Filters have the same answers with and without an index, so nobody has to wait until it is built.
+async fn set_index(call: &Call, name: &str, field: &str, schema: Option<Value>) -> Answer {
+    call.service.set_payload_index(name, field, schema).await?;
+    call.ok(call.update_result(&WriteReceipt::default()))
 }

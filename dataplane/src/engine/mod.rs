@@ -18,6 +18,7 @@
 //! | [`filter`], [`path`], [`payload`] | payloads and conditions on them |
 //! | `schema`, `stored` | vectors checked, and borrowed from a layer |
 //! | `query` | a search as layers carry it out |
+//! | [`payload_index`] | which rows have which values |
 //! | [`segment`] | immutable files: written, verified, searched |
 //! | `memtable` | recent changes |
 //! | [`partition`] | the layers together |
@@ -34,6 +35,7 @@ mod memtable;
 pub mod partition;
 pub mod path;
 pub mod payload;
+pub mod payload_index;
 mod query;
 pub mod resolve;
 mod schema;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PointId;
 
-/// Boolean combination: all of `must`, at least one of `should` (if any), none of `must_not`.
+/// Boolean combination: all of `must`, at least one of `should` (if any), none of `must_not`, enough of `min_should`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Filter {
     /// All of these hold.
@@ -16,6 +16,18 @@ pub struct Filter {
     /// None of these holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub must_not: Vec<Condition>,
+    /// At least so many of these hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_should: Option<MinShould>,
+}
+
+/// At least `min_count` of `conditions` hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MinShould {
+    /// Of these.
+    pub conditions: Vec<Condition>,
+    /// How many, at least 1.
+    pub min_count: usize,
 }
 
 /// One condition.
@@ -29,8 +41,19 @@ pub enum Condition {
     IsEmpty(String),
     /// The field (dotted path) is present and null.
     IsNull(String),
-    /// A nested combination.
+    /// A combination inside another.
     Filter(Box<Filter>),
+    /// One element of an array of objects fulfils a whole filter.
+    Nested(Box<Nested>),
+}
+
+/// A filter on the objects in an array: holds when it holds for one of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Nested {
+    /// Dotted path to the array, with or without `[]` at its end.
+    pub key: String,
+    /// What one of its objects fulfils; paths begin at the object. Conditions on ids hold for none.
+    pub filter: Filter,
 }
 
 /// A condition on the value at a path; arrays match when any element does.
@@ -66,6 +89,84 @@ pub enum MatchValue {
     Range(Range),
     /// The number of values at the path is in this range.
     ValuesCount(Range),
+    /// A text that reads as a date and time in this range.
+    DateRange(DateRange),
+    /// A place (`{"lon": ..., "lat": ...}`) in this area.
+    Geo(GeoArea),
+    /// A text with these words.
+    Words(Words),
+    /// A text that begins like this, byte by byte.
+    Prefix(String),
+    /// A text that contains this, byte by byte.
+    Substring(String),
+}
+
+/// Bounds on a date and time, microseconds since 1970 in UTC; absent bounds do not constrain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DateRange {
+    /// Later than.
+    pub gt: Option<i64>,
+    /// At or later than.
+    pub gte: Option<i64>,
+    /// Earlier than.
+    pub lt: Option<i64>,
+    /// At or earlier than.
+    pub lte: Option<i64>,
+}
+
+/// A place on Earth, in degrees.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GeoPoint {
+    /// Longitude, -180 to 180.
+    pub lon: f64,
+    /// Latitude, -90 to 90.
+    pub lat: f64,
+}
+
+/// An area on Earth; points on its edge are outside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum GeoArea {
+    /// Between two corners; crosses the 180th meridian when the left one is east of the right one.
+    Box {
+        /// North-west corner.
+        top_left: GeoPoint,
+        /// South-east corner.
+        bottom_right: GeoPoint,
+    },
+    /// Nearer than `radius` metres to `center` (haversine distance).
+    Circle {
+        /// Centre.
+        center: GeoPoint,
+        /// Metres.
+        radius: f64,
+    },
+    /// Inside a ring and in none of its holes, on the plane of longitude and latitude.
+    Polygon {
+        /// The ring, closed: the last point is the first one.
+        exterior: Vec<GeoPoint>,
+        /// Holes, closed rings.
+        interiors: Vec<Vec<GeoPoint>>,
+    },
+}
+
+/// A test on the words of a text: runs of letters and digits, without regard to case. No words match nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Words {
+    /// The words looked for, as a text.
+    pub text: String,
+    /// Which of them must be there.
+    pub need: WordsNeed,
+}
+
+/// See [`Words`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WordsNeed {
+    /// All, in any order.
+    All,
+    /// At least one.
+    Any,
+    /// All, one after the other.
+    Phrase,
 }
 
 /// Bounds on a number; absent bounds do not constrain.

@@ -7,7 +7,10 @@ mod point;
 mod request;
 mod vector;
 
-pub use filter::{Condition, FieldCondition, Filter, MatchValue, Range, Scalar};
+pub use filter::{
+    Condition, DateRange, FieldCondition, Filter, GeoArea, GeoPoint, MatchValue, MinShould, Nested,
+    Range, Scalar, Words, WordsNeed,
+};
 pub use point::{Payload, Point, PointId, PointIdError};
 pub use request::{
     CodeUse, Consistency, CountRequest, PayloadSelector, ReadOptions, Record, RetrieveRequest,

@@ -10,6 +10,7 @@ use brainy_coordination::store::StoreError;
 use brainy_coordination::store::retry::Store;
 use brainy_coordination::types::{PartitionId, SegmentId};
 
+use crate::engine::payload_index::PayloadSchema;
 use crate::engine::{EngineError, OpenOptions, Segment};
 
 /// Why a segment cannot be had.
@@ -91,7 +92,7 @@ impl SegmentCache {
         Ok(dir)
     }
 
-    /// Opens a segment, fetching what is not here. A damaged local file is fetched again once.
+    /// Opens a segment and indexes what `payload_schema` says, fetching what is not here. A damaged local file is fetched again once.
     ///
     /// # Errors
     /// [`CacheError`].
@@ -100,18 +101,23 @@ impl SegmentCache {
         partition: &PartitionId,
         meta: &SegmentMeta,
         resident: bool,
+        payload_schema: &Arc<PayloadSchema>,
     ) -> Result<Arc<Segment>, CacheError> {
         for file in &meta.files {
             self.fetch(partition, &meta.id, file).await?;
         }
-        match self.open_local(partition, meta, resident).await {
+        match self
+            .open_local(partition, meta, resident, payload_schema)
+            .await
+        {
             Err(CacheError::Damaged(error)) => {
                 tracing::warn!(%partition, segment = %meta.id, %error, "fetching a damaged segment again");
                 self.remove(partition, &meta.id);
                 for file in &meta.files {
                     self.fetch(partition, &meta.id, file).await?;
                 }
-                self.open_local(partition, meta, resident).await
+                self.open_local(partition, meta, resident, payload_schema)
+                    .await
             }
             done => done,
         }
@@ -122,10 +128,18 @@ impl SegmentCache {
         partition: &PartitionId,
         meta: &SegmentMeta,
         resident: bool,
+        payload_schema: &Arc<PayloadSchema>,
     ) -> Result<Arc<Segment>, CacheError> {
         let dir = self.dir(partition, &meta.id);
         let meta = meta.clone();
-        tokio::task::spawn_blocking(move || Segment::open(&dir, &meta, OpenOptions { resident }))
+        let payload_schema = Arc::clone(payload_schema);
+        let open = move || {
+            let segment = Segment::open(&dir, &meta, OpenOptions { resident })?;
+            // Segments that are older than an index lack it.
+            segment.index_payloads(&payload_schema)?;
+            Ok(segment)
+        };
+        tokio::task::spawn_blocking(open)
             .await
             .map_err(|_| CacheError::Interrupted)?
             .map(Arc::new)

@@ -118,13 +118,14 @@ impl Machine for PartitionMachine {
             .into_iter()
             .map(|s| (s.id().clone(), s))
             .collect();
+        let payload_schema = self.state.payload_schema();
         let mut segments = Vec::with_capacity(manifest.segments.len());
         for meta in &manifest.segments {
             let segment = match open.get(&meta.id) {
                 Some(segment) => segment.clone(),
                 None => self
                     .cache
-                    .open_segment(&self.partition, meta, self.graph)
+                    .open_segment(&self.partition, meta, self.graph, &payload_schema)
                     .await
                     .map_err(machine_error)?,
             };

@@ -47,6 +47,7 @@ pub use host::HostStatus;
 pub use membership::Membership;
 
 use crate::engine::PartitionState;
+use crate::engine::payload_index::PayloadSchema;
 use crate::error::ServiceError;
 use crate::service::Limits;
 use cache::SegmentCache;
@@ -179,12 +180,17 @@ impl Node {
                     let Some(collection) = view.by_uid(&partition.collection) else {
                         continue;
                     };
-                    if self.0.hosts.read().contains_key(&partition) {
+                    let indexes = PayloadSchema::from_manifest(&collection.payload_indexes);
+                    let hosted = self.0.hosts.read().get(&partition).cloned();
+                    if let Some(host) = hosted {
+                        self.index_payloads(host.machine(), &partition, indexes);
                         continue;
                     }
+                    let schema = collection.spec.schema.clone();
+                    let state = PartitionState::with_payload_schema(schema, indexes);
                     let machine = PartitionMachine::new(
                         partition.clone(),
-                        PartitionState::new(collection.spec.schema.clone()),
+                        state,
                         self.0.cache.clone(),
                         self.config().can_read(),
                         self.0.context.budget.clone(),
@@ -199,6 +205,36 @@ impl Node {
                 () = self.0.context.hosts_changed.notified() => {}
             }
         }
+    }
+
+    /// Makes the payload indexes of a partition those of its collection, in the background.
+    fn index_payloads(
+        &self,
+        machine: &Arc<PartitionMachine>,
+        partition: &PartitionId,
+        schema: PayloadSchema,
+    ) {
+        if *machine.state().payload_schema() == schema {
+            return;
+        }
+        // Set at once: segments that are opened or built from now on have them, and no later look begins this again.
+        machine.state().set_payload_schema(schema);
+        let (machine, partition) = (Arc::clone(machine), partition.clone());
+        let builds = self.0.context.builds.clone();
+        self.0.tasks.spawn(async move {
+            let permit = builds.acquire_owned().await;
+            let built = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                machine.state().index_payloads()
+            });
+            match built.await {
+                Ok(Ok(())) => tracing::debug!(%partition, "payload indexes are built"),
+                Ok(Err(error)) => {
+                    tracing::warn!(%partition, %error, "cannot build a payload index; filters read payloads instead");
+                }
+                Err(error) => tracing::warn!(%partition, %error, "building payload indexes was cut short"),
+            }
+        });
     }
 
     /// Partitions that the table gives this node something to do with.

@@ -94,6 +94,11 @@ fn read_partition(
                 points: stats.points as u64,
                 indexed: stats.indexed as u64,
                 segments: stats.segments as u64,
+                indexed_fields: state
+                    .indexed_fields()
+                    .into_iter()
+                    .map(|(field, points)| (field, points as u64))
+                    .collect(),
             })
         }
     })
@@ -169,6 +174,9 @@ pub(super) fn merge(
                     total.points += part.points;
                     total.indexed += part.indexed;
                     total.segments += part.segments;
+                    for (field, points) in part.indexed_fields {
+                        *total.indexed_fields.entry(field).or_default() += points;
+                    }
                 }
             }
             ReadAnswer::Stats(total)

@@ -3,6 +3,7 @@
 //! Not a public interface: both ends are of the same cluster. Every answer is a `Result`, so a node's refusal arrives
 //! as what it was; a transport failure becomes `Unknown` for writes, because they may have happened.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Router;
@@ -92,7 +93,7 @@ pub enum ReadAnswer {
 }
 
 /// Figures of the partitions asked for, added up.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PartitionFigures {
     /// Live points.
     pub points: u64,
@@ -100,6 +101,9 @@ pub struct PartitionFigures {
     pub indexed: u64,
     /// Segments.
     pub segments: u64,
+    /// Points in the index of each indexed payload field.
+    #[serde(default)]
+    pub indexed_fields: BTreeMap<String, u64>,
 }
 
 /// What the asked node answers.

@@ -37,6 +37,7 @@ fn from_document(error: DocumentError) -> ServiceError {
 fn from_manifest(error: ManifestError) -> ServiceError {
     match error {
         ManifestError::Document(e) => from_document(e),
+        ManifestError::NotFound { name } => ServiceError::NoSuchCollection(name),
         ManifestError::AlreadyExists { .. } => ServiceError::Conflict(error.to_string()),
         other => ServiceError::BadRequest(other.to_string()),
     }
@@ -112,7 +113,22 @@ impl DataService for Node {
             points: figures.points,
             indexed: figures.indexed,
             segments: figures.segments,
+            indexed_fields: figures.indexed_fields,
         })
+    }
+
+    async fn set_payload_index(
+        &self,
+        collection: &str,
+        field: &str,
+        schema: Option<Value>,
+    ) -> Result<(), ServiceError> {
+        manifest::set_payload_index(self.store(), collection, field, schema.as_ref())
+            .await
+            .map_err(from_manifest)?;
+        self.view().refresh().await.map_err(from_document)?;
+        self.context().sync_members().await;
+        Ok(())
     }
 
     async fn write(

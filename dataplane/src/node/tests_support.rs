@@ -15,5 +15,6 @@ pub(crate) fn collection(partitions: u32, size: u32, distance: Distance) -> Coll
             schema: VectorSchema::unnamed(DenseParams::new(size, distance)),
             extra: serde_json::Value::Null,
         },
+        payload_indexes: std::collections::BTreeMap::new(),
     }
 }

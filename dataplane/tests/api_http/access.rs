@@ -103,7 +103,7 @@ const ROUTES: &[(&str, &str, Option<&str>, &str)] = &[
     (
         "PUT",
         "/collections/c/index",
-        Some(r#"{"field_name": "a"}"#),
+        Some(r#"{"field_name": "a", "field_schema": "keyword"}"#),
         "rw",
     ),
     ("DELETE", "/collections/c/index/a", None, "rw"),

@@ -120,27 +120,72 @@ async fn wrong_schemas_name_the_field() {
 }
 
 #[tokio::test]
-async fn payload_indexes_succeed_and_say_that_nothing_was_built() {
+async fn payload_indexes_are_created_shown_and_dropped() {
     let server = Server::with_points().await;
-    let body = json!({"field_name": "color", "field_schema": "keyword"});
-    let answer = server
-        .put("/collections/c/index?wait=true", body.clone())
+    for (field, schema) in [
+        ("color", json!("keyword")),
+        (
+            "a.b[].c",
+            json!({"type": "integer", "lookup": true, "range": false}),
+        ),
+        (
+            "note",
+            json!({"type": "text", "tokenizer": "word", "lowercase": true, "min_token_len": null}),
+        ),
+        ("n", json!("integer")),
+        ("n", json!("float")),
+    ] {
+        let body = json!({"field_name": field, "field_schema": schema});
+        let answer = server.put("/collections/c/index?wait=true", body).await;
+        assert_eq!(answer.result()["status"], "completed", "{field}");
+    }
+    let dropped = server
+        .call("DELETE", "/collections/c/index/note", &[], None)
         .await;
-    assert_eq!(answer.result()["status"], "completed");
-    assert!(answer.header("brainy-notice").contains("no payload index"));
-    let answer = server
-        .call("DELETE", "/collections/c/index/color", &[], None)
-        .await;
-    assert_eq!(answer.result()["status"], "acknowledged");
+    assert_eq!(dropped.result()["status"], "acknowledged");
     assert_eq!(
         server.get("/collections/c").await.result()["payload_schema"],
-        json!({})
+        json!({
+            "a.b[].c": {
+                "data_type": "integer", "points": 3,
+                "params": {"type": "integer", "lookup": true, "range": false}
+            },
+            "color": {"data_type": "keyword", "points": 3},
+            "n": {"data_type": "float", "points": 3},
+        })
     );
-    server.put("/collections/none/index", body).await.error(404);
+    for (body, word) in [
+        (
+            json!({"field_name": "", "field_schema": "keyword"}),
+            "field_name",
+        ),
+        (json!({"field_name": "a[", "field_schema": "keyword"}), "a["),
+        (json!({"field_name": "a"}), "field_schema"),
+        (
+            json!({"field_name": "a", "field_schema": "colour"}),
+            "colour",
+        ),
+        (
+            json!({"field_name": "a", "field_schema": {"kind": "text"}}),
+            "keyword",
+        ),
+        (
+            json!({"field_name": "a", "field_schema": {"type": "text", "shape": 1}}),
+            "shape",
+        ),
+    ] {
+        server
+            .put("/collections/c/index", body)
+            .await
+            .refused(400, &[word]);
+    }
+    let stemmed = json!({"field_name": "a", "field_schema": {"type": "text", "stemmer": {"type": "snowball"}}});
     server
-        .put("/collections/c/index", json!({"field_name": ""}))
+        .put("/collections/c/index", stemmed)
         .await
-        .refused(400, &["field_name"]);
+        .refused(501, &["stemmer"]);
+    let body = json!({"field_name": "color", "field_schema": "keyword"});
+    server.put("/collections/none/index", body).await.error(404);
 }
 
 #[tokio::test]

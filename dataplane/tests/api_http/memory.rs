@@ -142,6 +142,7 @@ impl DataService for Memory {
                 schema: spec.schema,
                 extra: Value::Null,
             },
+            payload_indexes: BTreeMap::new(),
         };
         let stored = Stored {
             points: PartitionState::new(collection.spec.schema.clone()),
@@ -174,7 +175,29 @@ impl DataService for Memory {
             points: s.points.stats().points as u64,
             indexed: 0,
             segments: 1,
+            indexed_fields: s
+                .collection
+                .payload_indexes
+                .keys()
+                .map(|field| (field.clone(), s.points.stats().points as u64))
+                .collect(),
             all_serving: true,
+        })
+    }
+
+    async fn set_payload_index(
+        &self,
+        collection: &str,
+        field: &str,
+        schema: Option<Value>,
+    ) -> Result<(), ServiceError> {
+        self.enter().await?;
+        self.with(collection, |s| {
+            let fields = &mut s.collection.payload_indexes;
+            match schema {
+                Some(schema) => fields.insert(field.to_owned(), schema),
+                None => fields.remove(field),
+            };
         })
     }
 

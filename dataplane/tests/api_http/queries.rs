@@ -181,7 +181,10 @@ async fn payload_selectors() {
 #[tokio::test]
 async fn every_filter_condition_is_understood() {
     let server = Server::with_points().await;
-    let more = json!({"points": [{"id": 4, "vector": [1, 1, 1], "payload": {"list": [1, 2], "nil": null, "ok": true}}]});
+    let more = json!({"points": [{"id": 4, "vector": [1, 1, 1], "payload": {
+        "list": [1, 2], "nil": null, "ok": true, "at": "2024-05-01T12:00:00Z", "place": {"lon": 13.4, "lat": 52.5},
+        "title": "The quick brown Fox", "parts": [{"size": 1, "kind": "a"}, {"size": 2, "kind": "b"}]
+    }}]});
     server.put("/collections/c/points", more).await.result();
     for (filter, expected) in [
         (json!({}), vec![1, 2, 3, 4]),
@@ -237,6 +240,78 @@ async fn every_filter_condition_is_understood() {
             vec![1, 3],
         ),
         (json!({"must": null, "should": []}), vec![1, 2, 3, 4]),
+        (
+            json!({"must": [{"key": "at", "range": {"gte": "2024-05-01 14:00:00+02:00", "lt": "2024-05-02"}}]}),
+            vec![4],
+        ),
+        (
+            json!({"must": [{"key": "at", "range": {"gt": "2024-05-01T12:00:00"}}]}),
+            vec![],
+        ),
+        (
+            json!({"must": [{"key": "place", "geo_radius": {"center": {"lon": 13.4, "lat": 52.6}, "radius": 12000}}]}),
+            vec![4],
+        ),
+        (
+            json!({"must": [{"key": "place", "geo_bounding_box": {
+                "top_left": {"lon": 13, "lat": 53}, "bottom_right": {"lon": 14, "lat": 52}
+            }}]}),
+            vec![4],
+        ),
+        (
+            json!({"must": [{"key": "place", "geo_polygon": {
+                "exterior": {"points": [
+                    {"lon": 0, "lat": 50}, {"lon": 0, "lat": 60}, {"lon": 20, "lat": 55}, {"lon": 0, "lat": 50}
+                ]},
+                "interiors": [{"points": [
+                    {"lon": 13, "lat": 52}, {"lon": 13, "lat": 53}, {"lon": 14, "lat": 53}, {"lon": 14, "lat": 52},
+                    {"lon": 13, "lat": 52}
+                ]}]
+            }}]}),
+            vec![],
+        ),
+        (
+            json!({"must": [{"key": "title", "match": {"text": "fox the"}}]}),
+            vec![4],
+        ),
+        (
+            json!({"must": [{"key": "title", "match": {"text_any": "cat brown"}}]}),
+            vec![4],
+        ),
+        (
+            json!({"must": [{"key": "title", "match": {"phrase": "brown quick"}}]}),
+            vec![],
+        ),
+        (
+            json!({"must": [{"key": "color", "match": {"prefix": "bl"}}]}),
+            vec![2],
+        ),
+        (
+            json!({"must": [{"key": "color", "match": {"substring": "e"}}]}),
+            vec![1, 2, 3],
+        ),
+        (
+            json!({"must": [{"nested": {"key": "parts", "filter": {"must": [
+                {"key": "size", "match": {"value": 2}}, {"key": "kind", "match": {"value": "b"}}
+            ]}}}]}),
+            vec![4],
+        ),
+        (
+            json!({"must": [{"nested": {"key": "parts[]", "filter": {"must": [
+                {"key": "size", "match": {"value": 1}}, {"key": "kind", "match": {"value": "b"}}
+            ]}}}]}),
+            vec![],
+        ),
+        (
+            json!({"min_should": {"min_count": 2, "conditions": [
+                {"has_id": [1, 2]}, {"has_id": [2, 3]}, {"key": "color", "match": {"value": "red"}}
+            ]}}),
+            vec![1, 2, 3],
+        ),
+        (
+            json!({"must": [{"min_should": {"min_count": 1, "conditions": []}}]}),
+            vec![],
+        ),
     ] {
         let page = server
             .post("/collections/c/points/scroll", json!({"filter": filter}))
@@ -288,6 +363,46 @@ async fn wrong_filters_are_refused() {
         (json!({"must": [{"is_null": true}]}), "is_null"),
         (json!({"must": [{"has_id": ["x"]}]}), "has_id"),
         (json!({"must": 5}), "must"),
+        (
+            json!({"min_should": {"conditions": [], "min_count": 0}}),
+            "min_count",
+        ),
+        (
+            json!({"must": [{"key": "a", "range": {"gt": "soon"}}]}),
+            "soon",
+        ),
+        (
+            json!({"must": [{"key": "a", "range": {"gt": "2024-01-01", "lt": 5}}]}),
+            "dates",
+        ),
+        (
+            json!({"must": [{"key": "a", "match": {"text": "a", "phrase": "b"}}]}),
+            "exactly one",
+        ),
+        (
+            json!({"must": [{"key": "a", "geo_radius": {"center": {"lon": 1, "lat": 91}, "radius": 1}}]}),
+            "latitude",
+        ),
+        (
+            json!({"must": [{"key": "a", "geo_radius": {"center": {"lon": 1, "lat": 1}, "radius": -1}}]}),
+            "radius",
+        ),
+        (
+            json!({"must": [{"key": "a", "geo_bounding_box": {
+                "top_left": {"lon": 1, "lat": 1}, "bottom_right": {"lon": 2, "lat": 2}
+            }}]}),
+            "top",
+        ),
+        (
+            json!({"must": [{"key": "a", "geo_polygon": {"exterior": {"points": [
+                {"lon": 1, "lat": 1}, {"lon": 1, "lat": 2}, {"lon": 2, "lat": 2}, {"lon": 2, "lat": 1}
+            ]}}}]}),
+            "ring",
+        ),
+        (
+            json!({"must": [{"nested": {"key": "a[", "filter": {}}}]}),
+            "a[",
+        ),
     ] {
         let body = json!({"filter": filter});
         server

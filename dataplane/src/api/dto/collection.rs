@@ -111,24 +111,6 @@ fn by_name(vectors: Map<String, Value>) -> Vec<(String, String, Value)> {
         .collect()
 }
 
-/// A payload index to create.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct CreateIndexDto {
-    field_name: String,
-    #[serde(rename = "field_schema")]
-    _field_schema: Given,
-}
-
-impl CreateIndexDto {
-    pub(crate) fn check(&self) -> Result<(), ServiceError> {
-        if self.field_name.is_empty() {
-            return Err(ServiceError::BadRequest("field_name is empty".to_owned()));
-        }
-        Ok(())
-    }
-}
-
 fn hnsw_document(hnsw: &HnswParams) -> Value {
     json!({
         "m": hnsw.m,
@@ -207,6 +189,22 @@ pub(crate) fn info_document(info: &CollectionInfo) -> Value {
             "wal_config": null,
             "quantization_config": quantization_document(common.quantization),
         },
-        "payload_schema": {},
+        "payload_schema": payload_schema(info),
     })
+}
+
+/// Each indexed field: what it is indexed as, with which parameters, and how many points have a value in the index.
+fn payload_schema(info: &CollectionInfo) -> Value {
+    let fields = &info.collection.payload_indexes;
+    let describe = |(field, schema): (&String, &Value)| {
+        let mut described = json!({
+            "data_type": schema.get("type").unwrap_or(schema),
+            "points": info.indexed_fields.get(field).copied().unwrap_or(0),
+        });
+        if schema.is_object() {
+            described["params"] = schema.clone();
+        }
+        (field.clone(), described)
+    };
+    Value::Object(fields.iter().map(describe).collect())
 }

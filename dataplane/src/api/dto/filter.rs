@@ -7,18 +7,37 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::geo::{GeoBoxDto, GeoPolygonDto, GeoRadiusDto};
 use super::{Given, at_most, check_paths, refuse};
+use crate::engine::filter::datetime;
 use crate::error::ServiceError;
-use crate::model::{Condition, FieldCondition, Filter, MatchValue, PointId, Range, Scalar};
+use crate::model::{
+    Condition, DateRange, FieldCondition, Filter, MatchValue, MinShould, Nested, PointId, Range,
+    Scalar, Words, WordsNeed,
+};
 
-/// `{"must": ..., "should": ..., "must_not": ...}`.
+/// `{"must": ..., "should": ..., "must_not": ..., "min_should": ...}`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FilterDto {
     must: Option<OneOrMany<ConditionDto>>,
     should: Option<OneOrMany<ConditionDto>>,
     must_not: Option<OneOrMany<ConditionDto>>,
-    min_should: Given,
+    min_should: Option<MinShouldDto>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MinShouldDto {
+    conditions: Vec<ConditionDto>,
+    min_count: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NestedDto {
+    key: String,
+    filter: FilterDto,
 }
 
 /// One thing, or a list of them.
@@ -53,9 +72,9 @@ struct ConditionDto {
     r#match: Option<MatchDto>,
     range: Option<RangeDto>,
     values_count: Option<CountDto>,
-    geo_bounding_box: Given,
-    geo_radius: Given,
-    geo_polygon: Given,
+    geo_bounding_box: Option<GeoBoxDto>,
+    geo_radius: Option<GeoRadiusDto>,
+    geo_polygon: Option<GeoPolygonDto>,
     // On a field, or of their own.
     is_empty: Option<Emptiness>,
     is_null: Option<Emptiness>,
@@ -63,12 +82,12 @@ struct ConditionDto {
     has_id: Option<Vec<PointId>>,
     has_vector: Given,
     slice: Given,
-    nested: Given,
+    nested: Option<Box<NestedDto>>,
     // A filter inside.
     must: Option<OneOrMany<ConditionDto>>,
     should: Option<OneOrMany<ConditionDto>>,
     must_not: Option<OneOrMany<ConditionDto>>,
-    min_should: Given,
+    min_should: Option<MinShouldDto>,
 }
 
 /// `true` beside a key, or `{"key": ...}`.
@@ -91,11 +110,11 @@ struct MatchDto {
     value: Option<ScalarDto>,
     any: Option<Vec<ScalarDto>>,
     except: Option<Vec<ScalarDto>>,
-    text: Given,
-    text_any: Given,
-    phrase: Given,
-    prefix: Given,
-    substring: Given,
+    text: Option<String>,
+    text_any: Option<String>,
+    phrase: Option<String>,
+    prefix: Option<String>,
+    substring: Option<String>,
 }
 
 #[derive(Debug)]
@@ -139,11 +158,11 @@ struct RangeDto {
     lte: Option<Bound>,
 }
 
-/// A number, or a text, which Qdrant reads as a date and time.
+/// A number, or a text that reads as a date and time (microseconds since 1970).
 #[derive(Clone, Copy, Debug)]
 enum Bound {
     Number(f64),
-    DateTime,
+    DateTime(i64),
 }
 
 impl<'de> Deserialize<'de> for Bound {
@@ -152,7 +171,7 @@ impl<'de> Deserialize<'de> for Bound {
         impl Visitor<'_> for V {
             type Value = Bound;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number")
+                f.write_str("a number, or a date and time such as 2024-05-01T12:00:00Z")
             }
             fn visit_f64<E: Error>(self, x: f64) -> Result<Bound, E> {
                 Ok(Bound::Number(x))
@@ -163,8 +182,10 @@ impl<'de> Deserialize<'de> for Bound {
             fn visit_i64<E: Error>(self, x: i64) -> Result<Bound, E> {
                 Ok(Bound::Number(x as f64))
             }
-            fn visit_str<E: Error>(self, _: &str) -> Result<Bound, E> {
-                Ok(Bound::DateTime)
+            fn visit_str<E: Error>(self, text: &str) -> Result<Bound, E> {
+                datetime::parse(text)
+                    .map(Bound::DateTime)
+                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
             }
         }
         deserializer.deserialize_any(V)
@@ -183,9 +204,7 @@ struct CountDto {
 impl FilterDto {
     /// The filter, if Brainy can evaluate it. Lists in it have at most `max_list` entries.
     pub(crate) fn into_model(self, max_list: usize) -> Result<Filter, ServiceError> {
-        refuse(&[("filter 'min_should'", self.min_should.is_some())])?;
-        let clause = |conditions: Option<OneOrMany<ConditionDto>>| {
-            let conditions = conditions.map(|c| c.0).unwrap_or_default();
+        let clause = |conditions: Vec<ConditionDto>| {
             at_most(
                 "a list of conditions in 'filter'",
                 conditions.len(),
@@ -196,10 +215,27 @@ impl FilterDto {
                 .map(|c| c.into_model(max_list))
                 .collect::<Result<Vec<_>, _>>()
         };
+        let list = |conditions: Option<OneOrMany<ConditionDto>>| {
+            clause(conditions.map(|c| c.0).unwrap_or_default())
+        };
+        let min_should = match self.min_should {
+            None => None,
+            Some(MinShouldDto { min_count: 0, .. }) => {
+                return Err(bad("'min_should.min_count' is 0, it must be at least 1"));
+            }
+            Some(MinShouldDto {
+                conditions,
+                min_count,
+            }) => Some(MinShould {
+                conditions: clause(conditions)?,
+                min_count,
+            }),
+        };
         Ok(Filter {
-            must: clause(self.must)?,
-            should: clause(self.should)?,
-            must_not: clause(self.must_not)?,
+            must: list(self.must)?,
+            should: list(self.should)?,
+            must_not: list(self.must_not)?,
+            min_should,
         })
     }
 }
@@ -207,13 +243,6 @@ impl FilterDto {
 impl ConditionDto {
     fn into_model(self, max_list: usize) -> Result<Condition, ServiceError> {
         refuse(&[
-            (
-                "filter condition 'geo_bounding_box'",
-                self.geo_bounding_box.is_some(),
-            ),
-            ("filter condition 'geo_radius'", self.geo_radius.is_some()),
-            ("filter condition 'geo_polygon'", self.geo_polygon.is_some()),
-            ("filter condition 'nested'", self.nested.is_some()),
             ("filter condition 'has_vector'", self.has_vector.is_some()),
             ("filter condition 'slice'", self.slice.is_some()),
         ])?;
@@ -221,6 +250,12 @@ impl ConditionDto {
         if let Some(ids) = self.has_id {
             at_most("filter condition 'has_id'", ids.len(), max_list)?;
             found.push(Condition::HasId(ids));
+        }
+        if let Some(nested) = self.nested {
+            found.push(Condition::Nested(Box::new(Nested {
+                key: checked_key(nested.key)?,
+                filter: nested.filter.into_model(max_list)?,
+            })));
         }
         for (test, empty) in [(self.is_empty, true), (self.is_null, false)] {
             let Some(test) = test else { continue };
@@ -249,6 +284,13 @@ impl ConditionDto {
             self.r#match.map(|m| m.into_model(max_list)).transpose()?,
             self.range.map(RangeDto::into_model).transpose()?,
             self.values_count.map(CountDto::into_model),
+            self.geo_bounding_box
+                .map(GeoBoxDto::into_model)
+                .transpose()?,
+            self.geo_radius.map(GeoRadiusDto::into_model).transpose()?,
+            self.geo_polygon
+                .map(|p| p.into_model(max_list))
+                .transpose()?,
         ];
         for test in tests.into_iter().flatten() {
             let key = self
@@ -279,7 +321,7 @@ impl ConditionDto {
                 "a condition has exactly one test; put several into 'must'",
             )),
             (None, _) => Err(bad(
-                "a 'key' needs one of 'match', 'range', 'values_count', 'is_empty' and 'is_null'",
+                "a 'key' needs one of 'match', 'range', 'values_count', 'geo_bounding_box', 'geo_radius', 'geo_polygon', 'is_empty' and 'is_null'",
             )),
         }
     }
@@ -287,35 +329,40 @@ impl ConditionDto {
 
 impl MatchDto {
     fn into_model(self, max_list: usize) -> Result<MatchValue, ServiceError> {
-        refuse(&[
-            (
-                "filter condition 'match.text' (full text)",
-                self.text.is_some(),
-            ),
-            (
-                "filter condition 'match.text_any' (full text)",
-                self.text_any.is_some(),
-            ),
-            (
-                "filter condition 'match.phrase' (full text)",
-                self.phrase.is_some(),
-            ),
-            ("filter condition 'match.prefix'", self.prefix.is_some()),
-            (
-                "filter condition 'match.substring'",
-                self.substring.is_some(),
-            ),
-        ])?;
         let list = |name: &str, values: Vec<ScalarDto>| {
             at_most(name, values.len(), max_list)?;
             Ok::<_, ServiceError>(values.into_iter().map(|v| v.0).collect())
         };
-        match (self.value, self.any, self.except) {
-            (Some(value), None, None) => Ok(MatchValue::Value(value.0)),
-            (None, Some(any), None) => Ok(MatchValue::Any(list("'match.any'", any)?)),
-            (None, None, Some(except)) => Ok(MatchValue::Except(list("'match.except'", except)?)),
+        let words = |need| move |text| MatchValue::Words(Words { text, need });
+        let Self {
+            value,
+            any,
+            except,
+            text,
+            text_any,
+            phrase,
+            prefix,
+            substring,
+        } = self;
+        let mut given = [
+            value.map(|v| MatchValue::Value(v.0)),
+            any.map(|any| list("'match.any'", any).map(MatchValue::Any))
+                .transpose()?,
+            except
+                .map(|except| list("'match.except'", except).map(MatchValue::Except))
+                .transpose()?,
+            text.map(words(WordsNeed::All)),
+            text_any.map(words(WordsNeed::Any)),
+            phrase.map(words(WordsNeed::Phrase)),
+            prefix.map(MatchValue::Prefix),
+            substring.map(MatchValue::Substring),
+        ]
+        .into_iter()
+        .flatten();
+        match (given.next(), given.next()) {
+            (Some(test), None) => Ok(test),
             _ => Err(bad(
-                "'match' has exactly one of 'value', 'any' and 'except'",
+                "'match' has exactly one of 'value', 'any', 'except', 'text', 'text_any', 'phrase', 'prefix' and 'substring'",
             )),
         }
     }
@@ -323,19 +370,30 @@ impl MatchDto {
 
 impl RangeDto {
     fn into_model(self) -> Result<MatchValue, ServiceError> {
-        let number = |bound: Option<Bound>| match bound {
-            None => Ok(None),
-            Some(Bound::Number(x)) => Ok(Some(x)),
-            Some(Bound::DateTime) => Err(ServiceError::Unsupported(
-                "filter condition 'range' over dates and times".to_owned(),
-            )),
-        };
-        Ok(MatchValue::Range(Range {
-            gt: number(self.gt)?,
-            gte: number(self.gte)?,
-            lt: number(self.lt)?,
-            lte: number(self.lte)?,
-        }))
+        let bounds = [self.gt, self.gte, self.lt, self.lte];
+        let dates = bounds.map(|bound| match bound {
+            Some(Bound::DateTime(micros)) => Some(micros),
+            _ => None,
+        });
+        let numbers = bounds.map(|bound| match bound {
+            Some(Bound::Number(x)) => Some(x),
+            _ => None,
+        });
+        let any = |given: &[bool]| given.contains(&true);
+        match (
+            any(&dates.map(|d| d.is_some())),
+            any(&numbers.map(|n| n.is_some())),
+        ) {
+            (true, true) => Err(bad("the bounds of a 'range' are all numbers or all dates")),
+            (true, false) => {
+                let [gt, gte, lt, lte] = dates;
+                Ok(MatchValue::DateRange(DateRange { gt, gte, lt, lte }))
+            }
+            (false, _) => {
+                let [gt, gte, lt, lte] = numbers;
+                Ok(MatchValue::Range(Range { gt, gte, lt, lte }))
+            }
+        }
     }
 }
 

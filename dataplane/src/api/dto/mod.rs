@@ -3,6 +3,8 @@
 
 pub(crate) mod collection;
 pub(crate) mod filter;
+mod geo;
+pub(crate) mod index;
 pub(crate) mod points;
 pub(crate) mod query;
 pub(crate) mod records;

@@ -45,6 +45,11 @@ impl PartitionState {
                 installed: before.layers.applied,
             });
         }
+        // Whoever opened the segments did this already, unless the schema changed since.
+        let schema = self.payload_schema();
+        for segment in &segments {
+            segment.index_payloads(&schema)?;
+        }
         let candidates = self.candidates(segments, &before.layers)?;
         let late = compare_segments(&candidates);
         let mut done = HashMap::new();
@@ -73,6 +78,10 @@ impl PartitionState {
             published.position = published.position.max(applied);
         }
         drop(writer);
+        // Whoever changed the schema meanwhile has indexed the old set. What cannot be indexed is filtered by its payloads.
+        if !Arc::ptr_eq(&schema, &self.payload_schema()) {
+            let _unindexed = self.index_payloads();
+        }
         // The old layers may be the last to hold large segments: they are freed here, under no lock that anybody waits for.
         drop((before, now));
         Ok(())

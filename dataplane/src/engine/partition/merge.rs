@@ -46,7 +46,8 @@ impl PartitionState {
                 "it is not installed",
             ));
         }
-        let mut builder = SegmentBuilder::merging(id, Arc::clone(&self.schema), dir, &merged)?;
+        let mut builder = SegmentBuilder::merging(id, Arc::clone(&self.schema), dir, &merged)?
+            .with_payload_schema(&self.payload_schema())?;
         let mut newest = Newest::new(&merged);
         while let Some((id, source, entry)) = newest.next() {
             let elsewhere = others

@@ -1,6 +1,6 @@
 //! The state of one partition: segments, frozen memtables and the active one, as one set of points.
 //!
-//! Locks, always taken in this order:
+//! Locks, always taken in this order (`indexing` by itself):
 //! 1. `installing`: one [`PartitionState::install`] at a time.
 //! 2. `writer`: changes of state come one after the other; held for the length of one log entry.
 //! 3. `published`: the layers and the tick that readers take a snapshot of; held for the length of an assignment.
@@ -13,6 +13,7 @@ mod layers;
 mod merge;
 mod read;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use crate::model::{VectorSchema, Vectors};
 
 use super::error::EngineError;
 use super::memtable::{Latest, Memtable};
+use super::payload_index::PayloadSchema;
 use super::schema::prepare;
 use super::segment::{Segment, SegmentBuilder};
 use super::{BuildOptions, Change, payload};
@@ -33,6 +35,9 @@ use layers::{Layers, Snapshot};
 #[derive(Debug)]
 pub struct PartitionState {
     schema: Arc<VectorSchema>,
+    payload_schema: RwLock<Arc<PayloadSchema>>,
+    /// One [`PartitionState::index_payloads`] at a time.
+    indexing: Mutex<()>,
     installing: Mutex<()>,
     writer: Mutex<()>,
     published: RwLock<Snapshot>,
@@ -42,6 +47,7 @@ pub struct PartitionState {
 #[derive(Clone, Debug)]
 pub struct Frozen {
     schema: Arc<VectorSchema>,
+    payload_schema: Arc<PayloadSchema>,
     memtable: Arc<Memtable>,
     position: LogPosition,
 }
@@ -75,8 +81,16 @@ impl PartitionState {
     /// An empty partition.
     #[must_use]
     pub fn new(schema: VectorSchema) -> Self {
+        Self::with_payload_schema(schema, PayloadSchema::default())
+    }
+
+    /// An empty partition of a collection with indexed payload fields.
+    #[must_use]
+    pub fn with_payload_schema(schema: VectorSchema, payload_schema: PayloadSchema) -> Self {
         let schema = Arc::new(schema);
         Self {
+            payload_schema: RwLock::new(Arc::new(payload_schema)),
+            indexing: Mutex::new(()),
             installing: Mutex::new(()),
             writer: Mutex::new(()),
             published: RwLock::new(Snapshot {
@@ -97,6 +111,43 @@ impl PartitionState {
     #[must_use]
     pub fn schema(&self) -> &VectorSchema {
         &self.schema
+    }
+
+    /// Which payload fields are indexed.
+    #[must_use]
+    pub fn payload_schema(&self) -> Arc<PayloadSchema> {
+        Arc::clone(&self.payload_schema.read())
+    }
+
+    /// Changes which payload fields are indexed, for segments built or installed from now on. Those that are installed follow with
+    /// [`Self::index_payloads`]; filters mean the same all the time.
+    pub fn set_payload_schema(&self, schema: PayloadSchema) {
+        *self.payload_schema.write() = Arc::new(schema);
+    }
+
+    /// Builds the indexes that installed segments lack: blocks for as long as that takes, while reads and writes go on.
+    ///
+    /// # Errors
+    /// A payload that does not decode, or more than an index can hold.
+    pub fn index_payloads(&self) -> Result<(), EngineError> {
+        let _one_at_a_time = self.indexing.lock();
+        for segment in self.segments() {
+            // Read each time: the last call of all must not leave what an earlier schema said.
+            segment.index_payloads(&self.payload_schema())?;
+        }
+        Ok(())
+    }
+
+    /// For each indexed field, in how many rows of segments it has a value; hidden rows count.
+    #[must_use]
+    pub fn indexed_fields(&self) -> BTreeMap<String, usize> {
+        let mut all = BTreeMap::new();
+        for segment in self.segments() {
+            for (field, points) in segment.indexed_fields() {
+                *all.entry(field).or_default() += points;
+            }
+        }
+        all
     }
 
     /// Position of the newest log entry that is visible.
@@ -207,6 +258,7 @@ impl PartitionState {
         });
         Some(Frozen {
             schema: Arc::clone(&self.schema),
+            payload_schema: self.payload_schema(),
             memtable: Arc::clone(&layers.active),
             position,
         })
@@ -265,7 +317,8 @@ impl Frozen {
         dir: &Path,
         options: BuildOptions,
     ) -> Result<SegmentMeta, EngineError> {
-        let mut builder = SegmentBuilder::create(id, Arc::clone(&self.schema), dir)?;
+        let mut builder = SegmentBuilder::create(id, Arc::clone(&self.schema), dir)?
+            .with_payload_schema(&self.payload_schema)?;
         self.memtable.latest(|id, version, change| match change {
             Latest::Put(payload, vectors) => builder.push(id, version, payload, vectors),
             Latest::Deleted => builder.push_tombstone(id, version),

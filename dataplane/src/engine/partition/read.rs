@@ -12,6 +12,7 @@ use crate::engine::error::EngineError;
 use crate::engine::filter::CompiledFilter;
 use crate::engine::memtable::Memtable;
 use crate::engine::payload::{self, Selection};
+use crate::engine::payload_index::Answer;
 use crate::engine::query::Query;
 use crate::engine::resolve::PointView;
 use crate::engine::stored;
@@ -79,11 +80,12 @@ impl Snapshot {
         Ok(None)
     }
 
-    /// Ids of live, matching points from `from` on, ascending.
+    /// Ids of live, matching points from `from` on, ascending, of which about `limit` will be asked for.
     fn ids_from<'s>(
         &'s self,
         from: Option<PointId>,
         filter: Option<&'s CompiledFilter>,
+        limit: usize,
     ) -> Result<Ids<'s>, EngineError> {
         let start = from.map_or(Bound::Unbounded, Bound::Included);
         let memtables = self.layers.memtables().map(|memtable| Cursor::Memtable {
@@ -94,6 +96,7 @@ impl Snapshot {
         let segments = self.layers.segments.iter().map(|view| Cursor::Segment {
             view,
             row: from.map_or(0, |id| view.segment.first_row_from(id)),
+            candidates: filter.and_then(|f| view.segment.candidates_for_page(f, limit)),
         });
         let mut ids = Ids {
             tick: self.tick,
@@ -118,6 +121,8 @@ enum Cursor<'s> {
     Segment {
         view: &'s SegmentView,
         row: u32,
+        /// Rows among which all that match are, if they are known.
+        candidates: Option<Answer>,
     },
 }
 
@@ -154,13 +159,19 @@ impl Ids<'_> {
                 page.extend(ids);
                 *next = rest;
             },
-            Cursor::Segment { view, row } => loop {
-                let current = *row;
-                if current as usize >= view.segment.rows() {
-                    break None;
-                }
-                *row += 1;
-                if is_match(view, current, tick, filter)? {
+            Cursor::Segment {
+                view,
+                row,
+                candidates,
+            } => loop {
+                let current = match candidates {
+                    None => Some(*row).filter(|row| (*row as usize) < view.segment.rows()),
+                    Some(known) => known.rows.next_from(*row),
+                };
+                let Some(current) = current else { break None };
+                *row = current + 1;
+                let residual = filter.filter(|_| !candidates.as_ref().is_some_and(|c| c.exact));
+                if is_match(view, current, tick, residual)? {
                     break Some(view.segment.row_id(current));
                 }
             },
@@ -182,6 +193,30 @@ fn is_match(
         return Ok(false);
     }
     filter.map_or(Ok(true), |filter| view.segment.matches(row, filter))
+}
+
+/// Live rows that match.
+fn count_in(
+    view: &SegmentView,
+    tick: u64,
+    filter: Option<&CompiledFilter>,
+) -> Result<usize, EngineError> {
+    let candidates = filter.and_then(|filter| view.segment.candidates(filter));
+    let mut count = 0;
+    match candidates {
+        Some(Answer { rows, exact }) => {
+            let residual = filter.filter(|_| !exact);
+            for row in rows.iter() {
+                count += usize::from(is_match(view, row, tick, residual)?);
+            }
+        }
+        None => {
+            for row in 0..view.segment.rows() as u32 {
+                count += usize::from(is_match(view, row, tick, filter)?);
+            }
+        }
+    }
+    Ok(count)
 }
 
 fn compile(filter: Option<&Filter>) -> Result<Option<CompiledFilter>, EngineError> {
@@ -213,7 +248,7 @@ impl PartitionState {
         let selection = Selection::new(&request.with_payload)?;
         let filter = compile(request.filter.as_ref())?;
         let snapshot = self.snapshot();
-        let mut ids = snapshot.ids_from(request.offset, filter.as_ref())?;
+        let mut ids = snapshot.ids_from(request.offset, filter.as_ref(), request.limit)?;
         let mut page = ScrollPage::default();
         while let Some(id) = ids.next()? {
             if page.records.len() == request.limit {
@@ -239,9 +274,7 @@ impl PartitionState {
             count += memtable.count(snapshot.tick, filter.as_ref())?;
         }
         for view in &snapshot.layers.segments {
-            for row in 0..view.segment.rows() as u32 {
-                count += usize::from(is_match(view, row, snapshot.tick, filter.as_ref())?);
-            }
+            count += count_in(view, snapshot.tick, filter.as_ref())?;
         }
         Ok(count)
     }
@@ -309,7 +342,7 @@ impl PointView for PartitionState {
     fn matching(&self, filter: &Filter) -> Result<Vec<PointId>, EngineError> {
         let filter = CompiledFilter::new(filter)?;
         let snapshot = self.snapshot();
-        let mut walk = snapshot.ids_from(None, Some(&filter))?;
+        let mut walk = snapshot.ids_from(None, Some(&filter), usize::MAX)?;
         let mut ids = Vec::new();
         while let Some(id) = walk.next()? {
             ids.push(id);

@@ -9,13 +9,14 @@ use brainy_index::dense::BuildOptions;
 
 use crate::engine::error::EngineError;
 use crate::engine::payload;
+use crate::engine::payload_index::{Indexer, PayloadSchema};
 use crate::engine::schema::prepare;
 use crate::engine::stored::{Named, RowVectors};
 use crate::model::{Point, PointId, VectorSchema};
 
 use super::Segment;
 use super::dense::DenseWriter;
-use super::format::{FileWriter, PAYLOADS, ROWS};
+use super::format::{FileWriter, PAYLOAD_INDEX, PAYLOADS, ROWS};
 use super::rows::{Head, RowTable};
 use super::sparse::SparseField;
 
@@ -33,6 +34,7 @@ pub struct SegmentBuilder {
     sparse: Vec<SparseField>,
     payload_file: FileWriter,
     payload_bytes: u64,
+    indexer: Indexer,
     newest: LogPosition,
 }
 
@@ -79,8 +81,18 @@ impl SegmentBuilder {
             schema,
             payload_file: FileWriter::create(dir, &PAYLOADS)?,
             payload_bytes: 0,
+            indexer: Indexer::default(),
             newest: LogPosition::default(),
         })
+    }
+
+    /// Indexes the fields of `schema`; before any row is added.
+    ///
+    /// # Errors
+    /// A path that cannot be read.
+    pub fn with_payload_schema(mut self, schema: &PayloadSchema) -> Result<Self, EngineError> {
+        self.indexer = Indexer::new(schema)?;
+        Ok(self)
     }
 
     /// Writes a whole segment from points and tombstones in any order.
@@ -144,6 +156,7 @@ impl SegmentBuilder {
             }
         }
         self.payload_file.write(payload)?;
+        self.indexer.add(payload)?;
         self.payload_bytes += payload.len() as u64;
         self.table.ids.push(id);
         self.table.versions.push(version);
@@ -206,6 +219,7 @@ impl SegmentBuilder {
             sparse,
             payload_file,
             payload_bytes: _,
+            indexer,
             newest,
         } = self;
         let rows = table.ids.len();
@@ -229,6 +243,14 @@ impl SegmentBuilder {
             rows_file.write(&piece)?;
         }
         files.push(rows_file.finish()?);
+        let index = indexer.finish()?;
+        if !index.is_empty() {
+            let mut file = FileWriter::create(&dir, &PAYLOAD_INDEX)?;
+            for words in index.encode()?.chunks(1 << 12) {
+                file.write(bytemuck::cast_slice(words))?;
+            }
+            files.push(file.finish()?);
+        }
         Ok(SegmentMeta {
             id,
             rows: rows as u64,

@@ -44,6 +44,10 @@ pub(super) const PAYLOADS: Kind = Kind {
     name: Cow::Borrowed("payload.bin"),
     magic: *b"BRNYPAYL",
 };
+pub(super) const PAYLOAD_INDEX: Kind = Kind {
+    name: Cow::Borrowed("payload_index.bin"),
+    magic: *b"BRNYPIDX",
+};
 
 /// A file being written.
 pub(super) struct FileWriter {
@@ -244,6 +248,18 @@ impl<'m> Stored<'m> {
         let mut words = Vec::with_capacity(usize::try_from(self.meta.bytes).unwrap_or(0) / 4);
         let rest =
             self.stream(|blocks: &[[u8; 4]]| words.extend(blocks.iter().map(|b| convert(*b))))?;
+        if !rest.is_empty() {
+            return Err(self.damaged("it ends within a number"));
+        }
+        Ok(words)
+    }
+
+    /// Reads contents that are 64-bit numbers, verified.
+    pub(super) fn read_u64s(&self) -> Result<Vec<u64>, EngineError> {
+        let mut words = Vec::with_capacity(usize::try_from(self.meta.bytes).unwrap_or(0) / 8);
+        let rest = self.stream(|blocks: &[[u8; 8]]| {
+            words.extend(blocks.iter().map(|b| u64::from_le_bytes(*b)));
+        })?;
         if !rest.is_empty() {
             return Err(self.damaged("it ends within a number"));
         }

@@ -1,8 +1,9 @@
 //! Immutable segments: rows in id order, their payloads, vectors and graphs, and tombstones.
 //!
-//! A segment is a directory of files ([`format`]): `rows.bin`, `payload.bin`, and those of its fields of vectors ([`dense`],
-//! [`sparse`]), numbered in the order of their names. Opening verifies every file that is read against the manifest; what is
-//! damaged, truncated, missing or of another format is an error that names file and cause.
+//! A segment is a directory of files ([`format`]): `rows.bin`, `payload.bin`, those of its fields of vectors ([`dense`],
+//! [`sparse`]), numbered in the order of their names, and, where payload fields are indexed, `payload_index.bin`. Opening
+//! verifies every file that is read against the manifest; what is damaged, truncated, missing or of another format is an
+//! error that names file and cause.
 //!
 //! Memory of an open segment per row: 48 bytes (id 24, version 16, end of payload 8), the payload's bytes, and per dense
 //! vector the graph's links (8 m bytes and a little) and its code (1 byte a dimension with 8 bits) or, without codes, 4 bytes
@@ -11,28 +12,35 @@
 mod builder;
 mod dense;
 mod format;
+mod indexed;
+mod plan;
 mod rows;
 mod search;
 mod slots;
 mod sparse;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use brainy_coordination::partition::SegmentMeta;
 use brainy_coordination::types::{LogPosition, SegmentId};
+
+use parking_lot::{Mutex, RwLock};
 
 use crate::model::{PointId, VectorSchema};
 
 use super::error::EngineError;
 use super::filter::CompiledFilter;
 use super::payload;
+use super::payload_index::PayloadIndex;
 use super::stored::{DenseRows, RowVectors, SparseRef};
 use dense::DenseField;
-use format::{PAYLOADS, ROWS, Stored};
+use format::{PAYLOAD_INDEX, PAYLOADS, ROWS, Stored};
 use rows::RowTable;
 use sparse::SparseField;
 
 pub use builder::{GRAPH_ROWS, SegmentBuilder};
+pub(crate) use plan::reads_instead;
 
 /// How to open a segment.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +58,9 @@ pub struct Segment {
     payloads: Vec<u8>,
     dense: Vec<DenseField>,
     sparse: Vec<SparseField>,
+    payload_index: RwLock<Arc<PayloadIndex>>,
+    /// Held while indexes are built.
+    indexing: Mutex<()>,
 }
 
 /// The vectors of a row.
@@ -116,6 +127,13 @@ impl Segment {
         let sparse = fields
             .map(|(field, count)| SparseField::open(dir, meta, field, *count, rows))
             .collect::<Result<_, _>>()?;
+        let payload_index = match Stored::find(dir, meta, &PAYLOAD_INDEX) {
+            Some(file) => {
+                let words = file.read_u64s()?;
+                PayloadIndex::decode(&words, rows).map_err(|e| file.damaged(e))?
+            }
+            None => PayloadIndex::default(),
+        };
         Ok(Self {
             meta: meta.clone(),
             schema: head.schema,
@@ -123,6 +141,8 @@ impl Segment {
             payloads,
             dense,
             sparse,
+            payload_index: RwLock::new(Arc::new(payload_index)),
+            indexing: Mutex::new(()),
         })
     }
 
@@ -173,6 +193,7 @@ impl Segment {
                 .iter()
                 .map(SparseField::memory_bytes)
                 .sum::<usize>()
+            + self.payload_index().memory_bytes()
     }
 
     pub(crate) fn row_id(&self, row: u32) -> PointId {

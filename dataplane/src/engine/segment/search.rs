@@ -1,8 +1,4 @@
-//! Searching one segment: walk the graph, or scan.
-//!
-//! A walk that collects ef rows, of which a share s matches, takes about as long as a scan of [`COST_PER_HIT`] x ef / s rows; it is
-//! taken where the segment has more. The share is estimated from a sample of rows. When no sampled row matches, so
-//! few do that a scan is the safe choice: it costs one pass and misses nothing.
+//! Searching one segment: payload indexes choose candidates, the plan chooses between comparing with them and walking a graph.
 
 use std::cell::Cell;
 
@@ -10,69 +6,99 @@ use brainy_index::dense::{Index, Rescore, Search};
 use brainy_index::near::{Near, TopK};
 
 use crate::engine::error::EngineError;
+use crate::engine::filter::CompiledFilter;
+use crate::engine::payload_index::{Answer, RowSet};
 use crate::engine::query::{Query, Target};
 
 use super::Segment;
+use super::dense::DenseField;
+use super::plan::{Facts, Plan, plan};
 
-/// Rows sampled to estimate how many match.
-const SAMPLE: usize = 512;
-/// Rows that a scan compares in the time in which a walk collects one: a walk jumps about in memory, compares with rows that
-/// it does not collect, and decodes payloads of rows that do not match. Measured: 40 to 65 (384 dimensions, m = 16).
-const COST_PER_HIT: usize = 40;
+/// Candidates of which it is looked up whether they match, to plan with.
+const SAMPLE: usize = 128;
 /// Width of a walk when the request names none.
 const DEFAULT_EF: usize = 128;
 
-impl Segment {
-    /// The nearest matching rows of those that `live` lets through (all, without), nearest first.
-    pub(crate) fn search(
-        &self,
-        query: &Query<'_>,
-        live: Option<&dyn Fn(u32) -> bool>,
-    ) -> Result<Vec<Near>, EngineError> {
-        let limit = query.limit.min(self.rows());
-        if limit == 0 {
-            return Ok(Vec::new());
-        }
-        let ef = query.ef.unwrap_or(DEFAULT_EF).max(limit);
-        if let Target::Dense { field, vectors, .. } = &query.target
-            && let Some(index) = &self.dense[*field].index
-            && !query.exact
-            && self.walk_is_cheaper(*field, query, ef, live)?
-        {
-            let found = self.walk((*field, index), query, vectors, limit, ef, live)?;
-            // Fewer than asked for: the walk may have missed rows that nothing leads to, a scan does not.
-            if found.len() >= limit {
-                return Ok(found);
-            }
-        }
-        self.scan(query, limit, live)
+/// Which rows count.
+struct Matching<'q> {
+    segment: &'q Segment,
+    /// Absent: all rows are live.
+    live: Option<&'q dyn Fn(u32) -> bool>,
+    /// Rows among which all that match are; absent: all.
+    within: Option<RowSet>,
+    /// What payloads decide; absent: nothing.
+    residual: Option<&'q CompiledFilter>,
+}
+
+impl Matching<'_> {
+    /// Whether every row counts.
+    fn is_all(&self) -> bool {
+        self.live.is_none() && self.within.is_none() && self.residual.is_none()
     }
 
-    /// Walks the index of a dense field from each of the query's vectors. Where rows have lists, those that any of the walks
-    /// finds are compared as a whole.
-    fn walk(
-        &self,
-        (field, index): (usize, &Index),
-        query: &Query<'_>,
-        vectors: &[Vec<f32>],
-        limit: usize,
-        ef: usize,
-        live: Option<&dyn Fn(u32) -> bool>,
-    ) -> Result<Vec<Near>, EngineError> {
-        let dense = &self.dense[field];
-        let failed = Cell::new(None);
-        let accept = |slot: u32| {
-            let row = dense.slots.row(slot);
-            live.is_none_or(|live| live(row))
-                && query.filter.is_none_or(|filter| {
-                    self.matches(row, filter).unwrap_or_else(|e| {
-                        failed.set(Some(e));
-                        false
-                    })
-                })
+    /// Whether a candidate counts.
+    fn counts(&self, row: u32) -> Result<bool, EngineError> {
+        if self.live.is_some_and(|live| !live(row)) {
+            return Ok(false);
+        }
+        self.residual
+            .map_or(Ok(true), |filter| self.segment.matches(row, filter))
+    }
+
+    fn is_candidate(&self, row: u32) -> bool {
+        self.within.as_ref().is_none_or(|set| set.contains(row))
+    }
+
+    fn candidates(&self) -> Box<dyn Iterator<Item = u32> + '_> {
+        match &self.within {
+            Some(set) => set.iter(),
+            None => Box::new(0..self.segment.rows() as u32),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.within
+            .as_ref()
+            .map_or(self.segment.rows(), RowSet::len)
+    }
+
+    /// Of how many candidates how many count.
+    fn sample(&self) -> Result<(usize, usize), EngineError> {
+        if self.live.is_none() && self.residual.is_none() {
+            return Ok((1, 1));
+        }
+        let sample = match &self.within {
+            Some(set) => set.sample(SAMPLE),
+            None => {
+                let step = self.len().div_ceil(SAMPLE).max(1);
+                (0..self.len() as u32).step_by(step).collect()
+            }
         };
-        let all = live.is_none() && query.filter.is_none();
-        let accept = (!all).then_some(&accept as &dyn Fn(u32) -> bool);
+        let mut hits = 0;
+        for row in &sample {
+            hits += usize::from(self.counts(*row)?);
+        }
+        Ok((hits, sample.len()))
+    }
+}
+
+/// A search of a field with an index.
+struct Indexed<'w> {
+    dense: &'w DenseField,
+    index: &'w Index,
+    /// The query's vectors, padded.
+    vectors: &'w [Vec<f32>],
+    search: Search,
+}
+
+impl<'w> Indexed<'w> {
+    fn new(
+        (dense, index): (&'w DenseField, &'w Index),
+        vectors: &'w [Vec<f32>],
+        query: &Query<'_>,
+        limit: usize,
+    ) -> Self {
+        let ef = query.ef.unwrap_or(DEFAULT_EF).max(limit);
         let lists = dense.has_lists();
         let search = Search {
             rescore: match (query.codes.rescore, query.codes.oversampling) {
@@ -85,19 +111,127 @@ impl Segment {
             ignore_codes: query.codes.ignore,
             ..Search::new(if lists { ef } else { limit }, ef)
         };
-        let mut found = Vec::new();
-        for vector in vectors {
-            let vector = &vector[..dense.vectors.dim()];
-            found.extend(index.search(&dense.vectors, vector, &search, accept));
+        Self {
+            dense,
+            index,
+            vectors,
+            search,
         }
-        if let Some(error) = failed.take() {
-            return Err(error);
+    }
+
+    fn plan(&self, matching: &Matching<'_>) -> Result<Plan, EngineError> {
+        if matching.len() <= self.search.ef {
+            return Ok(Plan::Compare);
+        }
+        let (hits, sampled) = matching.sample()?;
+        let slots = self.dense.slots.len();
+        Ok(plan(&Facts {
+            rows: slots,
+            size: self.dense.vectors.dim(),
+            ef: self.search.ef,
+            candidates: matching.len().min(slots),
+            residual: matching.residual.is_some(),
+            hits,
+            sampled,
+        }))
+    }
+
+    fn components(&self) -> impl Iterator<Item = &'w [f32]> {
+        let dim = self.dense.vectors.dim();
+        self.vectors.iter().map(move |vector| &vector[..dim])
+    }
+}
+
+impl Segment {
+    /// The nearest matching rows of those that `live` lets through (all, without), nearest first.
+    pub(crate) fn search(
+        &self,
+        query: &Query<'_>,
+        live: Option<&dyn Fn(u32) -> bool>,
+    ) -> Result<Vec<Near>, EngineError> {
+        let limit = query.limit.min(self.rows());
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut matching = self.matching(query.filter, live);
+        if let Target::Dense { field, vectors, .. } = &query.target
+            && let dense = &self.dense[*field]
+            && let Some(index) = &dense.index
+            && !query.exact
+        {
+            let indexed = Indexed::new((dense, index), vectors, query, limit);
+            if let Plan::Walk { budget } = indexed.plan(&matching)? {
+                matching.within = matching.within.map(RowSet::into_bits);
+                // Fewer than asked for: the walk may have missed rows that nothing leads to, a comparison does not.
+                if let Some(found) = self.walk(query, &indexed, budget, limit, &matching)?
+                    && found.len() >= limit
+                {
+                    return Ok(found);
+                }
+            }
+            if matching.residual.is_none() && !dense.has_lists() {
+                return Ok(scan(&indexed, &matching));
+            }
+        }
+        self.compare(query, limit, &matching)
+    }
+
+    fn matching<'q>(
+        &'q self,
+        filter: Option<&'q CompiledFilter>,
+        live: Option<&'q dyn Fn(u32) -> bool>,
+    ) -> Matching<'q> {
+        let answer = filter.and_then(|filter| self.candidates(filter));
+        let exact = answer.as_ref().is_some_and(|a| a.exact);
+        Matching {
+            segment: self,
+            live,
+            within: answer.map(|Answer { rows, .. }| rows),
+            residual: filter.filter(|_| !exact),
+        }
+    }
+
+    /// Walks the index from each of the query's vectors. Where rows have lists, those that any of the walks finds are compared
+    /// as a whole. `None` if the budget is spent.
+    fn walk(
+        &self,
+        query: &Query<'_>,
+        indexed: &Indexed<'_>,
+        budget: usize,
+        limit: usize,
+        matching: &Matching<'_>,
+    ) -> Result<Option<Vec<Near>>, EngineError> {
+        let dense = indexed.dense;
+        let failed = Cell::new(None);
+        let accept = |slot: u32| {
+            let row = dense.slots.row(slot);
+            matching.is_candidate(row)
+                && matching.counts(row).unwrap_or_else(|e| {
+                    failed.set(Some(e));
+                    false
+                })
+        };
+        let accept = (!matching.is_all()).then_some(&accept as &dyn Fn(u32) -> bool);
+        let search = Search {
+            budget,
+            ..indexed.search
+        };
+        let mut found = Vec::new();
+        for vector in indexed.components() {
+            let near = indexed
+                .index
+                .search_within(&dense.vectors, vector, &search, accept);
+            if let Some(error) = failed.take() {
+                return Err(error);
+            }
+            let Some(near) = near else { return Ok(None) };
+            found.extend(near);
         }
         for near in &mut found {
             near.key = dense.slots.row(near.key);
         }
-        if !lists {
-            return Ok(found);
+        if !dense.has_lists() {
+            return Ok(Some(found));
         }
         let mut rows: Vec<u32> = found.iter().map(|near| near.key).collect();
         rows.sort_unstable();
@@ -108,89 +242,49 @@ impl Segment {
                 top.push(Near { distance, key: row });
             }
         }
-        Ok(top.into_sorted())
+        Ok(Some(top.into_sorted()))
     }
 
-    /// Compares with every live row that matches.
-    fn scan(
+    /// Compares with every candidate, in full precision.
+    fn compare(
         &self,
         query: &Query<'_>,
         limit: usize,
-        live: Option<&dyn Fn(u32) -> bool>,
+        matching: &Matching<'_>,
     ) -> Result<Vec<Near>, EngineError> {
         let mut top = TopK::new(limit);
-        for row in (0..self.rows() as u32).filter(|row| live.is_none_or(|live| live(*row))) {
+        for row in matching.candidates() {
             // Distances are cheaper than payloads: what is too far is not worth decoding.
             let Some(distance) = query.distance(&self.vectors(row)) else {
                 continue;
             };
-            if !top.admits(distance) {
-                continue;
+            if top.admits(distance) && matching.counts(row)? {
+                top.push(Near { distance, key: row });
             }
-            if let Some(filter) = query.filter
-                && !self.matches(row, filter)?
-            {
-                continue;
-            }
-            top.push(Near { distance, key: row });
         }
         Ok(top.into_sorted())
     }
-
-    fn walk_is_cheaper(
-        &self,
-        field: usize,
-        query: &Query<'_>,
-        ef: usize,
-        live: Option<&dyn Fn(u32) -> bool>,
-    ) -> Result<bool, EngineError> {
-        let dense = &self.dense[field];
-        let slots = dense.slots.len();
-        let sample = slots.min(SAMPLE);
-        let mut hits = 0;
-        for i in 0..sample {
-            let row = dense.slots.row((i * slots / sample) as u32);
-            if live.is_none_or(|live| live(row))
-                && match query.filter {
-                    Some(filter) => self.matches(row, filter)?,
-                    None => true,
-                }
-            {
-                hits += 1;
-            }
-        }
-        Ok(is_walk_cheaper(slots, ef, hits, sample))
-    }
 }
 
-/// Pure part of the plan: `hits` of `sample` rows match.
-fn is_walk_cheaper(rows: usize, ef: usize, hits: usize, sample: usize) -> bool {
-    hits > 0 && ef.saturating_mul(COST_PER_HIT).saturating_mul(sample) < rows.saturating_mul(hits)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn selective_filters_scan_and_loose_ones_walk() {
-        assert!(is_walk_cheaper(1_000_000, 128, 512, 512));
-        assert!(
-            is_walk_cheaper(1_000_000, 128, 5, 512),
-            "1% of a million rows is worth a walk"
+/// Compares with every candidate, by codes first where there are. Rows have one vector at most, and no payload decides.
+fn scan(indexed: &Indexed<'_>, matching: &Matching<'_>) -> Vec<Near> {
+    let dense = indexed.dense;
+    let mut found = Vec::new();
+    for vector in indexed.components() {
+        let live = |row: &u32| matching.live.is_none_or(|live| live(*row));
+        let slots = matching
+            .candidates()
+            .filter(live)
+            .flat_map(|row| dense.slots.of(row))
+            .map(|slot| slot as u32);
+        found.extend(
+            indexed
+                .index
+                .scan(&dense.vectors, vector, &indexed.search, slots),
         );
-        assert!(
-            !is_walk_cheaper(10_000, 128, 5, 512),
-            "100 of 10,000 rows are not"
-        );
-        assert!(
-            !is_walk_cheaper(1_000_000, 128, 0, 512),
-            "nothing in the sample matches"
-        );
-        assert!(
-            !is_walk_cheaper(600, 128, 512, 512),
-            "as wide as the segment"
-        );
-        assert!(!is_walk_cheaper(usize::MAX, usize::MAX, 1, 1));
     }
+    for near in &mut found {
+        near.key = dense.slots.row(near.key);
+    }
+    found
 }

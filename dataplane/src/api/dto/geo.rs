@@ -1,0 +1,120 @@
+//! Areas on Earth in filters.
+
+use serde::Deserialize;
+
+use super::at_most;
+use crate::engine::filter::geo::is_on_earth;
+use crate::error::ServiceError;
+use crate::model::{GeoArea, GeoPoint, MatchValue};
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PointDto {
+    lon: f64,
+    lat: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GeoBoxDto {
+    top_left: PointDto,
+    bottom_right: PointDto,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GeoRadiusDto {
+    center: PointDto,
+    radius: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GeoPolygonDto {
+    exterior: RingDto,
+    interiors: Option<Vec<RingDto>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RingDto {
+    points: Vec<PointDto>,
+}
+
+fn bad(text: impl std::fmt::Display) -> ServiceError {
+    ServiceError::BadRequest(format!("filter: {text}"))
+}
+
+impl PointDto {
+    fn into_model(self) -> Result<GeoPoint, ServiceError> {
+        let Self { lon, lat } = self;
+        let point = GeoPoint { lon, lat };
+        if is_on_earth(point) {
+            return Ok(point);
+        }
+        Err(bad(format!(
+            "longitude {lon}, latitude {lat}: a longitude is from -180 to 180, a latitude from -90 to 90"
+        )))
+    }
+}
+
+impl GeoBoxDto {
+    pub(super) fn into_model(self) -> Result<MatchValue, ServiceError> {
+        let top_left = self.top_left.into_model()?;
+        let bottom_right = self.bottom_right.into_model()?;
+        if top_left.lat < bottom_right.lat {
+            return Err(bad(
+                "the top of a 'geo_bounding_box' is not below its bottom",
+            ));
+        }
+        Ok(MatchValue::Geo(GeoArea::Box {
+            top_left,
+            bottom_right,
+        }))
+    }
+}
+
+impl GeoRadiusDto {
+    pub(super) fn into_model(self) -> Result<MatchValue, ServiceError> {
+        let center = self.center.into_model()?;
+        let radius = self.radius;
+        if !(0.0..=f64::MAX).contains(&radius) {
+            return Err(bad(format!(
+                "'geo_radius.radius' is {radius}, it must be at least 0 metres"
+            )));
+        }
+        Ok(MatchValue::Geo(GeoArea::Circle { center, radius }))
+    }
+}
+
+impl GeoPolygonDto {
+    /// Rings have at most `max_list` points, and there are at most so many.
+    pub(super) fn into_model(self, max_list: usize) -> Result<MatchValue, ServiceError> {
+        let holes = self.interiors.unwrap_or_default();
+        at_most("'geo_polygon.interiors'", holes.len(), max_list)?;
+        Ok(MatchValue::Geo(GeoArea::Polygon {
+            exterior: self.exterior.into_model(max_list)?,
+            interiors: holes
+                .into_iter()
+                .map(|ring| ring.into_model(max_list))
+                .collect::<Result<_, _>>()?,
+        }))
+    }
+}
+
+impl RingDto {
+    fn into_model(self, max_list: usize) -> Result<Vec<GeoPoint>, ServiceError> {
+        at_most("a ring of 'geo_polygon'", self.points.len(), max_list)?;
+        let ring = self
+            .points
+            .into_iter()
+            .map(PointDto::into_model)
+            .collect::<Result<Vec<_>, _>>()?;
+        if ring.len() < 4 || ring.first() != ring.last() {
+            return Err(bad(
+                "a ring of 'geo_polygon' has at least 4 points, and the last is the first one",
+            ));
+        }
+        Ok(ring)
+    }
+}

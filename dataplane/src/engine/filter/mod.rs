@@ -1,0 +1,188 @@
+//! Whether a point matches a filter, with the meaning of Qdrant's public API: a condition on a field holds when any value
+//! at the path satisfies it, arrays count as their elements, and a missing field satisfies only `is_empty`, a
+//! `values_count` that allows 0, and negations.
+//!
+//! This is what a filter means. Payload indexes ([`super::payload_index`]) find the same rows faster, never others.
+
+pub mod datetime;
+pub mod geo;
+pub(crate) mod value;
+pub(crate) mod words;
+
+use serde_json::Value;
+
+use crate::model::{Condition, FieldCondition, Filter, MinShould, Nested, Payload, PointId};
+
+use super::error::EngineError;
+use super::path::{Path, Step};
+pub(crate) use value::{ScalarSet, Test, WordTest};
+
+/// A filter whose paths are parsed, ready to be evaluated many times.
+#[derive(Clone, Debug)]
+pub struct CompiledFilter {
+    root: Node,
+    keys: Vec<String>,
+}
+
+/// A combination of conditions.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) must: Vec<Leaf>,
+    pub(crate) should: Vec<Leaf>,
+    pub(crate) must_not: Vec<Leaf>,
+    /// At least this many of these.
+    pub(crate) min_should: Option<(Vec<Leaf>, usize)>,
+}
+
+/// One condition.
+#[derive(Clone, Debug)]
+pub(crate) enum Leaf {
+    Field(Path, Test),
+    /// Sorted.
+    HasId(Vec<PointId>),
+    IsEmpty(Path),
+    IsNull(Path),
+    Filter(Node),
+    /// On the objects of the array at the path.
+    Nested(Path, Node),
+}
+
+impl CompiledFilter {
+    /// Parses the paths of a filter.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] for a path that cannot be read.
+    pub fn new(filter: &Filter) -> Result<Self, EngineError> {
+        let mut keys = Vec::new();
+        let root = compile(filter, &mut keys)?;
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(Self { root, keys })
+    }
+
+    /// Top-level payload keys that [`Self::matches`] looks at; empty when ids alone decide.
+    #[must_use]
+    pub fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// Whether the point matches. Only [`Self::keys`] of the payload matter.
+    #[must_use]
+    pub fn matches(&self, id: PointId, payload: &Payload) -> bool {
+        self.root.holds(Some(id), payload)
+    }
+
+    /// The conditions.
+    pub(crate) fn root(&self) -> &Node {
+        &self.root
+    }
+}
+
+fn compile(filter: &Filter, keys: &mut Vec<String>) -> Result<Node, EngineError> {
+    let Filter {
+        must,
+        should,
+        must_not,
+        min_should,
+    } = filter;
+    let mut list = |conditions: &[Condition]| {
+        conditions
+            .iter()
+            .map(|c| compile_condition(c, keys))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let min_should = match min_should {
+        None => None,
+        Some(MinShould {
+            conditions,
+            min_count,
+        }) => Some((list(conditions)?, *min_count)),
+    };
+    Ok(Node {
+        must: list(must)?,
+        should: list(should)?,
+        must_not: list(must_not)?,
+        min_should,
+    })
+}
+
+fn compile_condition(condition: &Condition, keys: &mut Vec<String>) -> Result<Leaf, EngineError> {
+    let mut path = |text: &str| {
+        let path = Path::parse(text)?;
+        keys.push(path.first.clone());
+        Ok::<_, EngineError>(path)
+    };
+    Ok(match condition {
+        Condition::Field(FieldCondition { key, test }) => Leaf::Field(path(key)?, Test::new(test)),
+        Condition::HasId(ids) => {
+            let mut ids = ids.clone();
+            ids.sort_unstable();
+            ids.dedup();
+            Leaf::HasId(ids)
+        }
+        Condition::IsEmpty(key) => Leaf::IsEmpty(path(key)?),
+        Condition::IsNull(key) => Leaf::IsNull(path(key)?),
+        Condition::Filter(inner) => Leaf::Filter(compile(inner, keys)?),
+        Condition::Nested(nested) => {
+            let Nested { key, filter } = nested.as_ref();
+            let mut array = path(key)?;
+            // `a` and `a[]` both mean the elements of the array at `a`.
+            if array.rest.last() == Some(&Step::Each) {
+                array.rest.pop();
+            }
+            // Keys inside are those of the elements: the payload's is the array's.
+            Leaf::Nested(array, compile(filter, &mut Vec::new())?)
+        }
+    })
+}
+
+impl Node {
+    /// `id` is absent for what is no point.
+    fn holds(&self, id: Option<PointId>, payload: &Payload) -> bool {
+        let holds = |leaf: &Leaf| leaf.holds(id, payload);
+        let enough = |leaves: &[Leaf], count: usize| {
+            leaves.iter().filter(|leaf| holds(leaf)).take(count).count() >= count
+        };
+        self.must.iter().all(holds)
+            && (self.should.is_empty() || self.should.iter().any(holds))
+            && !self.must_not.iter().any(holds)
+            && self
+                .min_should
+                .as_ref()
+                .is_none_or(|(leaves, count)| enough(leaves, *count))
+    }
+}
+
+impl Leaf {
+    fn holds(&self, id: Option<PointId>, payload: &Payload) -> bool {
+        match self {
+            Self::Field(path, Test::Count(range)) => {
+                let mut present = false;
+                let counted = path.any(payload, &mut |v| {
+                    present = true;
+                    value::in_range(range, value::count(v) as f64)
+                });
+                counted || (!present && value::in_range(range, 0.0))
+            }
+            Self::Field(path, test) => path.any(payload, &mut |v| match v {
+                Value::Array(items) => items.iter().any(|item| test.holds(item)),
+                single => test.holds(single),
+            }),
+            Self::HasId(ids) => id.is_some_and(|id| ids.binary_search(&id).is_ok()),
+            // Empty unless some value at the path is neither null nor an empty array.
+            Self::IsEmpty(path) => !path.any(payload, &mut value::is_something),
+            Self::IsNull(path) => path.any(payload, &mut value::has_null),
+            Self::Filter(node) => node.holds(id, payload),
+            Self::Nested(path, node) => path.any(payload, &mut |v| match v {
+                Value::Array(items) => items
+                    .iter()
+                    .filter_map(Value::as_object)
+                    .any(|element| node.holds(None, element)),
+                _ => false,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
