@@ -164,6 +164,10 @@ kind-load: ## Put the images of `make image` onto the nodes of the kind cluster 
 bench: setup-build ## Kernels, search, building and merging, each beside what it is compared with
 	$(CARGO) bench $(CARGO_FLAGS) --workspace --profile $(PROFILE) --bench engine --bench kernels --bench dense --bench sparse
 
+.PHONY: bench-filter
+bench-filter: setup-build ## Searches under filters: plan, recall and time at selectivities from 0.1% to 50%
+	$(CARGO) bench $(CARGO_FLAGS) --workspace --profile $(PROFILE) --bench filter -- $(ARGS)
+
 .PHONY: bench-operator
 bench-operator: PROFILE = release
 bench-operator: build controlplane ## The operator: planner, time to Ready, requests per change, memory at 500 clusters

@@ -137,9 +137,25 @@ def compare(answer, reference_all, limit, about):
         assert (point.payload or {}) == (payload_of[point.id] or {}), about
 
 
+INDEXES = {
+    "color": "keyword",
+    "shapes": "keyword",
+    "count": "integer",
+    "weight": "float",
+    "live": "bool",
+    "where.room": "integer",
+    "at": "datetime",
+    "place": "geo",
+    "title": "text",
+    "parts[].size": "integer",
+    "parts[].kind": "keyword",
+}
+
+
+@pytest.mark.parametrize("indexes", [{}, INDEXES], ids=["plain", "indexed"])
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("distance", list(models.Distance))
-def test_random_requests_have_the_same_answers(client, name, distance, seed):
+def test_random_requests_have_the_same_answers(client, name, distance, seed, indexes):
     print(f"seed {seed}")
     rng = random.Random(f"{distance.value}/{seed}")
     reference = QdrantClient(":memory:")
@@ -153,6 +169,11 @@ def test_random_requests_have_the_same_answers(client, name, distance, seed):
         each.upload_points(name, points=points, batch_size=64, wait=True)
         each.delete(name, points_selector=removed)
         each.set_payload(name, payload={"marked": True}, points=marked)
+
+    for field, kind in indexes.items():
+        client.create_payload_index(name, field_name=field, field_schema=kind)
+    described = client.get_collection(name).payload_schema
+    assert {field: schema.data_type.value for field, schema in described.items()} == indexes
 
     nonempty = 0
     for number in range(QUERIES):

@@ -9,7 +9,10 @@ from qdrant_client.models import (
     IsNullCondition,
     MatchAny,
     MatchExcept,
+    MatchPrefix,
+    MatchText,
     MatchValue,
+    MinShould,
     PayloadField,
     PointStruct,
     Range,
@@ -48,13 +51,20 @@ CASES = {
         {1, 3, 4},
     ),
     "nested": (Filter(must=[Filter(should=[CAPITAL, PORT])], must_not=[Filter(must=[CAPITAL, PORT])]), {1, 3, 4, 5}),
+    "words": (Filter(must=[where("city", MatchText(text="london"))]), {2}),
+    "prefix": (Filter(must=[where("tags", MatchPrefix(prefix="ca"))]), {1, 2, 3}),
+    "min should": (Filter(min_should=MinShould(conditions=[CAPITAL, PORT, LARGE], min_count=2)), {1, 2, 3, 4}),
     "empty": (Filter(), {1, 2, 3, 4, 5, 6}),
 }
 
 
+@pytest.mark.parametrize("indexed", [False, True], ids=["plain", "indexed"])
 @pytest.mark.parametrize("case", CASES)
-def test_filter(client, cities, case):
+def test_filter(client, cities, case, indexed):
     condition, expected = CASES[case]
+    if indexed:
+        for field, kind in {"city": "text", "tags": "keyword", "people": "integer", "country": "keyword"}.items():
+            client.create_payload_index(cities, field_name=field, field_schema=kind)
     found, following = client.scroll(cities, scroll_filter=condition, limit=100)
     assert {point.id for point in found} == expected
     assert following is None

@@ -49,4 +49,4 @@ pub use partition::{Frozen, PartitionState, Stats};
 pub use query::is_similarity;
 pub use resolve::{Overlay, PointView, resolve};
 pub(crate) use schema::vector_names;
-pub use segment::{OpenOptions, Segment, SegmentBuilder};
+pub use segment::{Explanation, OpenOptions, Plan, Segment, SegmentBuilder};

@@ -15,6 +15,7 @@ use crate::engine::payload::{self, Selection};
 use crate::engine::payload_index::Answer;
 use crate::engine::query::Query;
 use crate::engine::resolve::PointView;
+use crate::engine::segment::Explanation;
 use crate::engine::stored;
 use crate::model::{
     CountRequest, Filter, Payload, Point, PointId, Record, RetrieveRequest, ScoredPoint,
@@ -304,6 +305,24 @@ impl PartitionState {
             }
         }
         Ok(points)
+    }
+}
+
+impl PartitionState {
+    /// How a search would go about each segment.
+    ///
+    /// # Errors
+    /// Those of [`Self::search`].
+    pub fn explain(&self, request: &SearchRequest) -> Result<Vec<Explanation>, EngineError> {
+        let filter = compile(request.filter.as_ref())?;
+        let query = Query::new(&self.schema, request, filter.as_ref())?;
+        let snapshot = self.snapshot();
+        let explain = |view: &Arc<SegmentView>| {
+            let live = |row| view.is_live(row, snapshot.tick);
+            let live = view.has_dead().then_some(&live as &dyn Fn(u32) -> bool);
+            view.segment.explain(&query, live)
+        };
+        snapshot.layers.segments.iter().map(explain).collect()
     }
 }
 

@@ -41,6 +41,7 @@ use sparse::SparseField;
 
 pub use builder::{GRAPH_ROWS, SegmentBuilder};
 pub(crate) use plan::reads_instead;
+pub use plan::{Explanation, Plan};
 
 /// How to open a segment.
 #[derive(Clone, Copy, Debug)]

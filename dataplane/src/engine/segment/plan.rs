@@ -42,7 +42,7 @@ pub(super) struct Facts {
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plan {
+pub enum Plan {
     /// Compare with the candidates.
     Compare,
     /// Walk the graph; give up after comparing with so many rows.
@@ -50,6 +50,17 @@ pub(super) enum Plan {
         /// Rows.
         budget: usize,
     },
+}
+
+/// How one segment is searched, for those who want to know why a search takes its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// Rows among which all that match are.
+    pub candidates: usize,
+    /// Whether indexes decide alone; otherwise payloads are read.
+    pub exact: bool,
+    /// What is done.
+    pub plan: Plan,
 }
 
 /// The cheaper way.

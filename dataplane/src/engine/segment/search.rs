@@ -12,7 +12,7 @@ use crate::engine::query::{Query, Target};
 
 use super::Segment;
 use super::dense::DenseField;
-use super::plan::{Facts, Plan, plan};
+use super::plan::{Explanation, Facts, Plan, plan};
 
 /// Candidates of which it is looked up whether they match, to plan with.
 const SAMPLE: usize = 128;
@@ -174,6 +174,28 @@ impl Segment {
             }
         }
         self.compare(query, limit, &matching)
+    }
+
+    /// How [`Self::search`] would go about a search.
+    pub(crate) fn explain(
+        &self,
+        query: &Query<'_>,
+        live: Option<&dyn Fn(u32) -> bool>,
+    ) -> Result<Explanation, EngineError> {
+        let matching = self.matching(query.filter, live);
+        let mut plan = Plan::Compare;
+        if let Target::Dense { field, vectors, .. } = &query.target
+            && let dense = &self.dense[*field]
+            && let Some(index) = &dense.index
+            && !query.exact
+        {
+            plan = Indexed::new((dense, index), vectors, query, query.limit).plan(&matching)?;
+        }
+        Ok(Explanation {
+            candidates: matching.len(),
+            exact: matching.residual.is_none(),
+            plan,
+        })
     }
 
     fn matching<'q>(
