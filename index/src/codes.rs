@@ -11,9 +11,12 @@
 
 use std::ops::Range;
 
+use crate::dense::scan_by;
 use crate::error::IndexError;
+use crate::graph::space::Exact;
 use crate::graph::walk::Scorer;
 use crate::measure::Measure;
+use crate::near::{Near, TopK};
 use crate::quantize::{CodeQuery, Codec, Quantization, Scratch};
 use crate::storage::Storage;
 use crate::vectors::Vectors;
@@ -24,6 +27,10 @@ const HEADER: usize = 64;
 const PART: &str = "codes";
 /// Rows that a codec learns from: means and quantiles of so many are as good as those of all.
 const SAMPLE: usize = 20_000;
+/// Rows that a check of codes compares with, its searches of either kind, and what each of them is to find.
+const CHECKED: usize = 20_000;
+const CHECKS: usize = 24;
+const NEAREST: usize = 10;
 
 /// Codes of every row.
 #[derive(Debug)]
@@ -105,6 +112,36 @@ impl Codes {
         })
     }
 
+    /// Whether searches by these codes find what searches by the floats do, of a sample of the rows: half of it at random, half
+    /// the rows farthest from the mean, as a grid that fits most rows can cut off a few.
+    pub(crate) fn can_be_trusted(&self, vectors: &Vectors, measure: Measure) -> bool {
+        // As much as a search compares again, and what of the nearest must be in it.
+        let (window, least) = match self.quantization() {
+            Quantization::Int8 => (2 * NEAREST, 0.9),
+            Quantization::Int4 => (3 * NEAREST, 0.9),
+            Quantization::Binary => (10 * NEAREST, 0.6),
+        };
+        let step = vectors.len().div_ceil(CHECKED).max(1);
+        let sample: Vec<u32> = (0..vectors.len() as u32).step_by(step).collect();
+        let far = farthest(vectors, &sample);
+        let step = sample.len().div_ceil(CHECKS).max(1);
+        let random: Vec<u32> = sample.iter().copied().step_by(step).collect();
+        [random, far].iter().all(|queries| {
+            let mut wanted = 0;
+            let mut hits = 0;
+            for query in queries {
+                let exact = Exact::new(vectors, measure, vectors.padded(*query));
+                let nearest = scan_by(&exact, NEAREST, sample.iter().copied());
+                let rough = self.scorer(vectors.row(*query));
+                let found = scan_by(&rough, window, sample.iter().copied());
+                wanted += nearest.len();
+                let is_found = |near: &&Near| found.iter().any(|other| other.key == near.key);
+                hits += nearest.iter().filter(is_found).count();
+            }
+            hits as f64 >= least * wanted as f64
+        })
+    }
+
     /// The codes whose bytes are `storage`, as [`Self::as_bytes`] gave them.
     ///
     /// # Errors
@@ -180,6 +217,28 @@ impl Codes {
             factors: bytemuck::cast_slice(&bytes[self.factors.clone()]),
         }
     }
+}
+
+/// The rows of `sample` that are farthest from its mean.
+fn farthest(vectors: &Vectors, sample: &[u32]) -> Vec<u32> {
+    let mut mean = vec![0f32; vectors.stride()];
+    let share = 1.0 / sample.len().max(1) as f32;
+    for row in sample {
+        for (mean, x) in mean.iter_mut().zip(vectors.padded(*row)) {
+            *mean += x * share;
+        }
+    }
+    let from_mean = Exact::new(vectors, Measure::Euclid, &mean);
+    let mut distances = vec![0.0; sample.len()];
+    from_mean.distances(sample, &mut distances);
+    let mut top = TopK::new(CHECKS);
+    for (row, distance) in sample.iter().zip(distances) {
+        top.push(Near {
+            distance: -distance,
+            key: *row,
+        });
+    }
+    top.into_sorted().iter().map(|near| near.key).collect()
 }
 
 fn encode_rows(

@@ -13,14 +13,15 @@ use crate::graph::walk::Scorer;
 use crate::graph::{self, Graph, MAX_ROWS, duplicates};
 use crate::measure::Measure;
 use crate::near::{Near, TopK};
-use crate::quantize::Quantization;
+use crate::quantize::{MOST_DIMENSIONS, Quantization};
 use crate::storage::Storage;
 use crate::vectors::{self, Vectors};
 
 /// Rows compared at once by a scan.
 const BATCH: usize = 64;
 /// From this many dimensions on, rows find their neighbours by 8-bit codes while a graph is built, whatever the index keeps:
-/// it halves the time, and as links are chosen by exact distances the graph is as good.
+/// it halves the time, and as links are chosen by exact distances the graph is as good. Rows that codes cannot tell apart
+/// ([`Codes::can_be_trusted`]) find them by floats.
 const BUILD_ON_CODES: usize = 32;
 /// A graph is built on that of an older segment if that has at least one row in so many.
 const REUSE_FROM: usize = 5;
@@ -34,7 +35,8 @@ pub struct Params {
     pub m: usize,
     /// Candidates for links that are looked at while a row is inserted, 4 to 10,000.
     pub ef_construct: usize,
-    /// Codes that searches walk; the floats without.
+    /// Codes that searches walk; the floats without. Where a sample of the rows shows that codes cannot tell a part of them
+    /// apart (a far cluster among a dense one, say), the index has none, see [`Index::quantization`].
     pub quantization: Option<Quantization>,
 }
 
@@ -93,13 +95,13 @@ pub enum Rescore {
 pub struct Search {
     /// Rows wanted.
     pub k: usize,
-    /// Width of the walk; at least k counts.
+    /// Width of the walk; at least k counts, and at least what is compared again.
     pub ef: usize,
     /// What is compared again, where there are codes.
     pub rescore: Rescore,
     /// Walk the floats although there are codes.
     pub ignore_codes: bool,
-    /// Most rows that a walk may compare.
+    /// Most rows that a walk under a filter may compare.
     pub budget: usize,
 }
 
@@ -142,7 +144,7 @@ enum Neighbours<'b> {
 
 enum FromRow<'b> {
     Floats(&'b Space<'b>, u32),
-    Codes(&'b Space<'b>, u32, Approximate<'b>),
+    Codes(Approximate<'b>),
 }
 
 impl Scorer for FromRow<'_> {
@@ -150,10 +152,7 @@ impl Scorer for FromRow<'_> {
     fn distances(&self, rows: &[u32], out: &mut [f32]) {
         match self {
             FromRow::Floats(space, row) => space.between_rows(*row, rows, out),
-            FromRow::Codes(space, row, codes) => {
-                codes.distances(rows, out);
-                space.lift(*row, rows, out);
-            }
+            FromRow::Codes(codes) => codes.distances(rows, out),
         }
     }
 }
@@ -167,9 +166,7 @@ impl Finder for Neighbours<'_> {
     fn from(&self, row: u32) -> FromRow<'_> {
         match self {
             Neighbours::Floats(space) => FromRow::Floats(space, row),
-            Neighbours::Codes(space, codes) => {
-                FromRow::Codes(space, row, codes.scorer(space.vectors.row(row)))
-            }
+            Neighbours::Codes(space, codes) => FromRow::Codes(codes.scorer(space.vectors.row(row))),
         }
     }
 }
@@ -236,7 +233,9 @@ impl Index {
                 .iter()
                 .flatten()
                 .all(|row| (*row as usize) < vectors.len());
-        let pays = kept.saturating_mul(REUSE_FROM) >= vectors.len();
+        // Of a graph that lost more than half of its rows, what is left is not worth mending.
+        let pays =
+            kept.saturating_mul(REUSE_FROM) >= vectors.len() && kept * 2 >= reuse.moved.len();
         let base = Base {
             graph: &reuse.index.graph,
             moved: reuse.moved,
@@ -263,14 +262,24 @@ impl Index {
             ef_construct,
             threads,
         };
-        let encode = |method| Codes::encode(vectors, measure, method, threads);
-        let codes = quantization.map(encode).transpose()?;
+        // Codes that cannot tell a part of the rows apart are worse than none.
+        let encode = |method| -> Result<Option<Codes>, IndexError> {
+            let codes = Codes::encode(vectors, measure, method, threads)?;
+            Ok(codes.can_be_trusted(vectors, measure).then_some(codes))
+        };
+        let codes = quantization.map(encode).transpose()?.flatten();
         let native = options.graph == GraphBuilder::Native;
         let has_8_bit = codes
             .as_ref()
             .is_some_and(|c| c.quantization() == Quantization::Int8);
-        let temporary = native && !has_8_bit && vectors.dim() >= BUILD_ON_CODES;
-        let temporary = temporary.then(|| encode(Quantization::Int8)).transpose()?;
+        let temporary = native
+            && !has_8_bit
+            && quantization != Some(Quantization::Int8)
+            && (BUILD_ON_CODES..=MOST_DIMENSIONS).contains(&vectors.dim());
+        let temporary = match temporary {
+            true => encode(Quantization::Int8)?,
+            false => None,
+        };
         let space = Space::new(vectors, measure);
         let finder = match temporary.as_ref().or(codes.as_ref().filter(|_| has_8_bit)) {
             Some(codes) => Neighbours::Codes(&space, codes),
@@ -333,10 +342,11 @@ impl Index {
         self.codes.as_ref().map(Codes::quantization)
     }
 
-    /// The nearest of all rows, or of those that `accept` lets through, nearest first, ties by row. `vectors` are what the index was
+    /// The nearest of all rows, or of those that `accept` lets through, nearest first, ties by row (which of
+    /// several equally far ones are the last to be found is left open). `vectors` are what the index was
     /// built from, `query` is finite and has as many components.
     ///
-    /// `None` if more than [`Search::budget`] rows would have to be compared: filters that few of the rows near the query
+    /// Under a filter `None` if more than [`Search::budget`] rows would have to be compared: filters that few of the rows near the query
     /// match make walks long, and then a scan over the matching rows is cheaper.
     #[must_use]
     pub fn search_within(
@@ -354,12 +364,14 @@ impl Index {
             None => self.walk(&exact, ef, search.budget, accept)?,
             Some(codes) => {
                 let rough = codes.scorer(query);
+                let ef = ef.max(self.rescored(codes, search).min(vectors.len()));
                 let mut found = self.walk(&rough, ef, search.budget, accept)?;
                 self.rescore(codes, &exact, search, &mut found);
                 found
             }
         };
         self.add_copies(&mut found, search.k, accept);
+        found.sort_unstable();
         found.truncate(search.k);
         Some(found)
     }
@@ -465,7 +477,7 @@ impl Index {
             return;
         }
         let accepted = |row: u32| accept.is_none_or(|accept| accept(row));
-        let mut all: Vec<Near> = Vec::with_capacity(k);
+        let mut all: Vec<Near> = Vec::new();
         for near in found.iter() {
             // Copies are as far as what stands for them, so whatever follows is not nearer.
             if all.len() >= k {
@@ -483,7 +495,6 @@ impl Index {
                     }),
             );
         }
-        all.sort_unstable();
         *found = all;
     }
 }
@@ -502,7 +513,11 @@ pub fn scan(
     scan_by(&Exact::new(vectors, measure, &padded), k, rows)
 }
 
-fn scan_by(scorer: &impl Scorer, k: usize, mut rows: impl Iterator<Item = u32>) -> Vec<Near> {
+pub(crate) fn scan_by(
+    scorer: &impl Scorer,
+    k: usize,
+    mut rows: impl Iterator<Item = u32>,
+) -> Vec<Near> {
     let mut top = TopK::new(k);
     let mut batch = Vec::with_capacity(BATCH);
     let mut distances = [0.0; BATCH];

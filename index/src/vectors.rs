@@ -143,6 +143,10 @@ impl Vectors {
     #[must_use]
     #[inline]
     pub fn floats(&self) -> &[f32] {
+        if self.rows == 0 {
+            // No bytes have no place and so no alignment.
+            return &[];
+        }
         bytemuck::cast_slice(self.as_bytes())
     }
 
@@ -185,7 +189,7 @@ fn zeroed(bytes: usize) -> Result<Storage, IndexError> {
 }
 
 impl VectorsBuilder {
-    /// Adds a row of `dim` floats; what is missing is zero, what is too much is left out.
+    /// Adds a row of `dim` floats; what is missing is zero, what is too much is left out, -0 becomes 0.
     ///
     /// # Errors
     /// [`IndexError::Memory`].
@@ -198,8 +202,12 @@ impl VectorsBuilder {
             larger.bytes_mut()[..start].copy_from_slice(&self.storage.as_bytes()[..start]);
             self.storage = larger;
         }
-        let bytes: &[u8] = bytemuck::cast_slice(&row[..row.len().min(self.dim)]);
-        self.storage.bytes_mut()[start..start + bytes.len()].copy_from_slice(bytes);
+        let place: &mut [f32] =
+            bytemuck::cast_slice_mut(&mut self.storage.bytes_mut()[start..needed]);
+        // Adding 0 takes the sign of zeros away: vectors at distance 0 have equal bits.
+        for (place, x) in place.iter_mut().zip(row.iter().take(self.dim)) {
+            *place = *x + 0.0;
+        }
         self.rows += 1;
         Ok(())
     }

@@ -19,6 +19,7 @@ use ::hnsw_rs::anndists::dist::distances::Distance;
 use ::hnsw_rs::hnsw::{Hnsw, PointIndexation};
 
 use crate::error::IndexError;
+use crate::measure::Measure;
 
 use super::build::{Builder, Finder, Plan, hash};
 use super::space::Space;
@@ -39,7 +40,7 @@ pub(crate) fn build(
     let rows: Vec<u32> = (0..space.rows() as u32)
         .filter(|row| stands[*row as usize])
         .collect();
-    let lists = lists_by(ByRow(space), &rows, space.rows(), plan)?;
+    let lists = lists_by(ByRow::new(space), &rows, space.rows(), plan)?;
     let levels: Vec<Option<usize>> = lists
         .iter()
         .map(|list| list.as_ref().map(|layers| layers.len() - 1))
@@ -63,12 +64,28 @@ pub(crate) fn build(
     builder.finish(finder)
 }
 
-/// The crate's view of a [`Space`]: a vector is one number, that of its row.
-struct ByRow<'v>(&'v Space<'v>);
+/// The crate's view of a [`Space`]: a vector is one number, that of its row. Distances are from 0 on.
+struct ByRow<'v> {
+    space: &'v Space<'v>,
+    /// What negated dot products are raised by: the square of the longest row.
+    raise: f32,
+}
+
+impl<'v> ByRow<'v> {
+    fn new(space: &'v Space<'v>) -> Self {
+        let raise = match space.measure {
+            Measure::Cosine | Measure::Dot => (0..space.rows() as u32)
+                .map(|row| -space.between(row, row))
+                .fold(0.0, f32::max),
+            Measure::Euclid | Measure::Manhattan => 0.0,
+        };
+        Self { space, raise }
+    }
+}
 
 impl Distance<u32> for ByRow<'_> {
     fn eval(&self, a: &[u32], b: &[u32]) -> f32 {
-        self.0.apart(a[0], b[0])
+        (self.raise + self.space.between(a[0], b[0])).max(0.0)
     }
 }
 

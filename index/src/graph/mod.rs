@@ -44,7 +44,9 @@ pub(crate) const MAX_LAYERS: usize = 16;
 /// Most rows of a graph: walks use the highest bit of a row for themselves.
 pub(crate) const MAX_ROWS: usize = (1 << 31) - 1;
 /// Work areas kept for the next searches.
-const IDLE: usize = 8;
+const IDLE: usize = 4;
+/// A work area larger than this is not kept.
+const IDLE_BYTES: usize = 64 << 20;
 
 const PART: &str = "graph";
 
@@ -55,6 +57,8 @@ pub(crate) struct Graph {
     rows: u32,
     m: usize,
     entry: u32,
+    /// Its row.
+    entry_row: u32,
     /// Layer 0 first.
     layers: Vec<Place>,
     /// Rows that stand for copies, one entry a copy, and the copies.
@@ -207,6 +211,10 @@ impl Graph {
             rows: stored_rows,
             m: m as usize,
             entry,
+            entry_row: layers
+                .last()
+                .and_then(|top| words[top.rows.clone()].get(entry as usize).copied())
+                .unwrap_or(entry),
             layers,
             copies,
             idle: Mutex::new(Vec::new()),
@@ -219,9 +227,10 @@ impl Graph {
         self.words.as_bytes()
     }
 
-    /// Bytes that this process holds, work areas of searches left out.
+    /// Bytes that this process holds.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.words.memory_bytes()
+        let idle: usize = self.idle.lock().iter().map(Scratch::bytes).sum();
+        self.words.memory_bytes() + idle
     }
 
     pub(crate) fn rows(&self) -> u32 {
@@ -274,7 +283,7 @@ impl Graph {
     }
 
     /// The about `ef` nearest nodes, nearest first. With `accept` those that it, given a row, lets through: others are walked
-    /// through but not collected. `None` if more than `budget` nodes would have to be compared.
+    /// through but not collected. With `accept`, `None` if more than `budget` nodes would have to be compared.
     ///
     /// Copies are not looked at; see [`Self::copies_of`].
     pub(crate) fn search(
@@ -292,14 +301,16 @@ impl Graph {
             node = layer.below(walk::descend(&layer, scorer, node, &mut scratch));
         }
         let base = self.layer(0);
+        // The entry point leads to every row, wherever the descent ended.
+        let from = [node, self.entry_row];
         let found = match accept {
-            None => Some(walk::nearest(&base, scorer, &[node], ef, &mut scratch)),
+            None => Some(walk::nearest(&base, scorer, &from, ef, &mut scratch)),
             Some(accept) => {
-                walk::nearest_accepted(&base, scorer, node, ef, accept, budget, &mut scratch)
+                walk::nearest_accepted(&base, scorer, &from, ef, accept, budget, &mut scratch)
             }
         };
         let mut idle = self.idle.lock();
-        if idle.len() < IDLE {
+        if idle.len() < IDLE && scratch.bytes() <= IDLE_BYTES {
             idle.push(scratch);
         }
         found

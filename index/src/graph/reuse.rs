@@ -55,7 +55,8 @@ pub(crate) fn build(
         .map(|(kept, new)| kept.or(*new))
         .collect();
     let mut builder = Builder::new(space, plan, &levels, copies);
-    for i in 0..graph.layers() {
+    // Layers of which nothing is left are not there.
+    for i in 0..graph.layers().min(builder.layers().len()) {
         keep_layer(&builder, space, graph, i, &moved);
     }
     let highest = (0u32..)

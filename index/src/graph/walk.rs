@@ -77,6 +77,13 @@ pub(crate) fn prefetch<T>(list: &[T]) {
 }
 
 impl Scratch {
+    /// Bytes that it keeps.
+    pub(crate) fn bytes(&self) -> usize {
+        2 * self.visited.marks.capacity()
+            + 4 * (self.nodes.capacity() + self.rows.capacity() + self.distances.capacity())
+            + size_of::<Near>() * self.pool.capacity()
+    }
+
     /// Compares the links of `node` that were not seen yet; results are in `nodes` and `distances`.
     #[inline]
     fn compare_new_links(&mut self, layer: &impl Layer, scorer: &impl Scorer, node: u32) {
@@ -234,7 +241,7 @@ pub(crate) fn nearest(
 pub(crate) fn nearest_accepted(
     layer: &impl Layer,
     scorer: &impl Scorer,
-    from: u32,
+    from: &[u32],
     ef: usize,
     accept: &dyn Fn(u32) -> bool,
     budget: usize,
@@ -243,7 +250,7 @@ pub(crate) fn nearest_accepted(
     let mut found = TopK::new(ef.max(1));
     let mut frontier: BinaryHeap<Reverse<Near>> = BinaryHeap::new();
     let mut compared = 0;
-    scratch.begin(layer, scorer, &[from]);
+    scratch.begin(layer, scorer, from);
     loop {
         compared += scratch.nodes.len();
         if compared > budget {
