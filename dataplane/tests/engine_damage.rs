@@ -81,8 +81,8 @@ fn recorded(meta: &SegmentMeta, name: &str, bytes: &[u8]) -> SegmentMeta {
 
 #[test]
 fn whole_segments_open_and_say_what_they_hold() {
-    // Rows, payloads, the vectors, their graph and codes; vectors and slots of every third row, and terms.
-    for (rows, files) in [(0, 2), (1, 3), (511, 6), (512, 8), (1600, 10)] {
+    // Rows, payloads, the vectors, their graph and codes; vectors and slots of every third row, terms and their index.
+    for (rows, files) in [(0, 2), (1, 3), (511, 7), (512, 9), (1600, 11)] {
         let dir = tempfile::tempdir().unwrap();
         let meta = build(dir.path(), rows);
         assert_eq!(
@@ -97,7 +97,7 @@ fn whole_segments_open_and_say_what_they_hold() {
             );
         }
         let segment = Segment::open(dir.path(), &meta, RESIDENT).unwrap();
-        assert_eq!(segment.has_graph(), files > 6);
+        assert_eq!(segment.has_graph(), files > 7);
         assert_eq!(segment.rows() as u64, rows);
         assert!(segment.memory_bytes() > 0);
         let mapped = Segment::open(dir.path(), &meta, OpenOptions { resident: false }).unwrap();
@@ -110,7 +110,7 @@ fn whole_segments_open_and_say_what_they_hold() {
 fn every_kind_of_damage_to_every_file_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let meta = build(dir.path(), 600);
-    assert_eq!(meta.files.len(), 8);
+    assert_eq!(meta.files.len(), 9);
     for file in &meta.files {
         let path = dir.path().join(&file.name);
         let good = fs::read(&path).unwrap();

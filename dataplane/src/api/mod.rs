@@ -28,6 +28,7 @@ mod extract;
 mod guard;
 pub mod metrics;
 mod ops;
+mod plan;
 mod points;
 mod query;
 mod unsupported;

@@ -1,19 +1,24 @@
 //! Reads of points.
 
+use std::collections::HashMap;
+
 use axum::Router;
 use axum::routing::{get, post};
+use futures::future::try_join_all;
 use serde_json::json;
 
 use super::AppState;
 use super::body::Body;
-use super::dto::query::{
-    Batch, CountDto, IntoPlan, PlannedSearch, QueryDto, RetrieveDto, ScrollDto, SearchDto,
-};
+use super::dto::points::Checks;
+use super::dto::query::{Batch, CountDto, IntoPlan, QueryDto, RetrieveDto, ScrollDto, SearchDto};
 use super::dto::records::{HitDto, HitsDto, PageDto, RecordDto};
 use super::errors::{Answer, ApiError};
 use super::extract::{Call, Path};
+use super::plan::{Finish, Step};
 use crate::error::ServiceError;
-use crate::model::{PayloadSelector, PointId, RetrieveRequest, VectorSelector};
+use crate::model::{
+    PayloadSelector, PointId, Record, RetrieveRequest, ScoredPoint, VectorSchema, VectorSelector,
+};
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -115,9 +120,11 @@ async fn search_batch(
 }
 
 async fn one<T: IntoPlan>(call: &Call, name: &str, dto: T) -> Result<Vec<HitDto>, ServiceError> {
-    let schema = call.service.schema(name).await?;
-    let plan = dto.into_plan(&schema.spec.schema, &call.limits)?;
-    Ok(run(call, name, vec![plan]).await?.pop().unwrap_or_default())
+    let collection = call.service.schema(name).await?;
+    let schema = &collection.spec.schema;
+    let plan = dto.into_plan(checks(call, schema))?;
+    let answers = run(call, name, schema, vec![plan]).await?;
+    Ok(answers.into_iter().next().unwrap_or_default())
 }
 
 async fn many<T: IntoPlan>(
@@ -125,49 +132,104 @@ async fn many<T: IntoPlan>(
     name: &str,
     dto: Batch<T>,
 ) -> Result<Vec<Vec<HitDto>>, ServiceError> {
-    let schema = call.service.schema(name).await?;
-    let plans = dto.into_plans(&schema.spec.schema, &call.limits)?;
-    run(call, name, plans).await
+    let collection = call.service.schema(name).await?;
+    let schema = &collection.spec.schema;
+    let plans = dto.into_plans(checks(call, schema))?;
+    run(call, name, schema, plans).await
 }
 
+fn checks<'a>(call: &'a Call, schema: &'a VectorSchema) -> Checks<'a> {
+    Checks {
+        schema,
+        limits: &call.limits,
+    }
+}
+
+/// Carries out queries: the searches of all of them that can run are one request, those that wait for them the next.
 async fn run(
     call: &Call,
     name: &str,
-    mut plans: Vec<PlannedSearch>,
+    schema: &VectorSchema,
+    mut plans: Vec<Step>,
 ) -> Result<Vec<Vec<HitDto>>, ServiceError> {
-    if plans.is_empty() {
-        return Ok(Vec::new());
-    }
     look_up(call, name, &mut plans).await?;
-    let (requests, offsets): (Vec<_>, Vec<_>) =
-        plans.into_iter().map(|p| (p.request, p.offset)).unzip();
-    let asked = requests.len();
-    let answers = call
-        .service
-        .search(name, requests, call.params.read.clone())
-        .await?;
-    if answers.len() != asked {
-        return Err(ServiceError::Internal(format!(
-            "{asked} searches were answered with {} lists",
-            answers.len()
-        )));
+    let finishes: Vec<Finish> = plans.iter().map(Step::finish).collect();
+    loop {
+        plans.iter_mut().for_each(Step::reduce);
+        let mut ready = Vec::new();
+        plans.iter_mut().for_each(|plan| plan.ready(&mut ready));
+        if ready.is_empty() {
+            break;
+        }
+        let requests: Vec<_> = ready.iter().filter_map(|step| step.request()).collect();
+        let asked = requests.len();
+        let answers = call
+            .service
+            .search(name, requests, call.params.read.clone())
+            .await?;
+        if answers.len() != asked || asked != ready.len() {
+            return Err(ServiceError::Internal(format!(
+                "{asked} searches were answered with {} lists",
+                answers.len()
+            )));
+        }
+        for (step, hits) in ready.into_iter().zip(answers) {
+            step.done(schema, hits);
+        }
     }
-    let answers = answers.into_iter().zip(offsets);
-    Ok(answers
-        .map(|(hits, offset)| hits.into_iter().skip(offset).map(HitDto::from).collect())
-        .collect())
+    let answers = plans.into_iter().zip(finishes).map(|(plan, finish)| {
+        let hits = plan.into_hits().unwrap_or_default();
+        complete(call, name, hits, finish)
+    });
+    try_join_all(answers).await
+}
+
+/// Leaves out the offset and fetches what was asked for of the other points; one that was deleted meanwhile is left out.
+async fn complete(
+    call: &Call,
+    name: &str,
+    hits: Vec<ScoredPoint>,
+    finish: Finish,
+) -> Result<Vec<HitDto>, ServiceError> {
+    let mut hits: Vec<ScoredPoint> = hits.into_iter().skip(finish.offset).collect();
+    if let Some((with_payload, with_vector)) = finish.fetch.filter(|_| !hits.is_empty()) {
+        let request = RetrieveRequest {
+            ids: hits.iter().map(|hit| hit.record.id).collect(),
+            with_payload,
+            with_vector,
+        };
+        let records = call
+            .service
+            .retrieve(name, request, call.params.read.clone())
+            .await?;
+        let mut records: HashMap<PointId, Record> =
+            records.into_iter().map(|r| (r.id, r)).collect();
+        hits.retain_mut(|hit| match records.remove(&hit.record.id) {
+            Some(record) => {
+                hit.record = record;
+                true
+            }
+            None => false,
+        });
+    }
+    Ok(hits.into_iter().map(HitDto::from).collect())
 }
 
 /// Fetches the vectors of the points that queries name.
-async fn look_up(call: &Call, name: &str, plans: &mut [PlannedSearch]) -> Result<(), ServiceError> {
-    let mut ids: Vec<PointId> = plans.iter().filter_map(|p| p.like).collect();
-    if ids.is_empty() {
+async fn look_up(call: &Call, name: &str, plans: &mut [Step]) -> Result<(), ServiceError> {
+    let mut searches = Vec::new();
+    plans
+        .iter_mut()
+        .for_each(|plan| plan.searches(&mut searches));
+    searches.retain(|search| search.like.is_some());
+    if searches.is_empty() {
         return Ok(());
     }
+    let mut ids: Vec<PointId> = searches.iter().filter_map(|s| s.like).collect();
     ids.sort_unstable();
     ids.dedup();
-    let asking = plans.iter().filter(|p| p.like.is_some());
-    let mut names: Vec<String> = asking.map(|p| p.request.using.clone()).collect();
+    let using = searches.iter().map(|s| s.request.using.clone());
+    let mut names: Vec<String> = using.collect();
     names.sort_unstable();
     names.dedup();
     let request = RetrieveRequest {
@@ -180,19 +242,19 @@ async fn look_up(call: &Call, name: &str, plans: &mut [PlannedSearch]) -> Result
         .retrieve(name, request, call.params.read.clone())
         .await?;
     records.sort_unstable_by_key(|r| r.id);
-    for plan in plans {
-        let Some(id) = plan.like else { continue };
+    for search in searches {
+        let Some(id) = search.like else { continue };
         let at = records
             .binary_search_by_key(&id, |r| r.id)
             .map_err(|_| no_such_point(id))?;
-        let using = &plan.request.using;
+        let using = &search.request.using;
         let vectors = records[at].vectors.as_ref();
         let vector = vectors.and_then(|v| v.get(using)).ok_or_else(|| {
             ServiceError::BadRequest(format!(
                 "query: the point with id {id} has no vector '{using}'"
             ))
         })?;
-        plan.resolve(id, vector.clone());
+        search.resolve(id, vector.clone());
     }
     Ok(())
 }

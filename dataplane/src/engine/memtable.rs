@@ -24,6 +24,7 @@ use super::filter::CompiledFilter;
 use super::payload;
 use super::query::Query;
 use super::stored::{self, DenseRows, Named, RowVectors, SparseRef};
+use super::terms::{Frequencies, TermCounts};
 
 /// Slots read under one hold of the lock.
 const STRIDE: usize = 1024;
@@ -98,6 +99,8 @@ struct Inner {
     dense: Vec<Column>,
     /// Sparse vectors of each field, slot by slot.
     sparse: Vec<Vec<Option<SparseVector>>>,
+    /// Of each sparse field whose terms have weights: what its live vectors have.
+    terms: Vec<Option<TermCounts>>,
     /// Newest slot of each id.
     newest: BTreeMap<PointId, u32>,
     /// Points that are not superseded.
@@ -156,6 +159,7 @@ impl Inner {
             slots: Vec::new(),
             dense: columns.collect(),
             sparse: vec![Vec::new(); schema.sparse_vectors.len()],
+            terms: TermCounts::of_fields(schema),
             newest: BTreeMap::new(),
             live: 0,
             bytes: 0,
@@ -176,8 +180,7 @@ impl Inner {
     ) -> bool {
         let slot = self.slots.len() as u32;
         let previous = self.newest.insert(id, slot);
-        let ended = previous.is_some_and(|p| self.slots[p as usize].supersede(born));
-        self.live -= usize::from(ended);
+        let ended = previous.is_some_and(|p| self.end(p, born));
         self.live += usize::from(put.is_some());
         self.bytes += SLOT_BYTES;
         let vectors = put.as_ref().map(|(_, vectors)| *vectors);
@@ -189,6 +192,9 @@ impl Inner {
             let vector = vectors.and_then(|v| v.sparse(field));
             self.bytes += size_of::<SparseVector>();
             self.bytes += vector.map_or(0, |v| v.indices.len() * 8);
+            if let (Some(counts), Some(vector)) = (&mut self.terms[field], vector) {
+                self.bytes += counts.add(vector.indices);
+            }
             column.push(vector.and_then(|v| v.to_owned()));
         }
         let payload = put.map(|(payload, _)| {
@@ -204,6 +210,20 @@ impl Inner {
             payload,
         });
         self.last = self.last.max(version);
+        ended
+    }
+
+    /// Ends a slot's life at `tick`, if it lives; whether a point ended with it.
+    fn end(&mut self, slot: u32, tick: u64) -> bool {
+        let ended = self.slots[slot as usize].supersede(tick);
+        if ended {
+            self.live -= 1;
+            for (counts, column) in self.terms.iter_mut().zip(&self.sparse) {
+                if let (Some(counts), Some(vector)) = (counts, &column[slot as usize]) {
+                    counts.remove(vector.indices());
+                }
+            }
+        }
         ended
     }
 
@@ -260,12 +280,8 @@ impl Memtable {
     /// Ends the life of the id's newest slot, if it has one; whether a point ended with it.
     pub(crate) fn supersede(&self, id: PointId, tick: u64) -> bool {
         let mut inner = self.inner.write();
-        let ended = inner
-            .newest
-            .get(&id)
-            .is_some_and(|slot| inner.slots[*slot as usize].supersede(tick));
-        inner.live -= usize::from(ended);
-        ended
+        let slot = inner.newest.get(&id).copied();
+        slot.is_some_and(|slot| inner.end(slot, tick))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -328,8 +344,8 @@ impl Memtable {
             kept.add(slot.id, slot.version, slot.born, put);
             // Whatever ended it, here or in a newer layer, ended it in the copy too.
             let dead = slot.dead.load(Ordering::Relaxed);
-            if dead != NEVER && kept.slots.last().is_some_and(|copy| copy.supersede(dead)) {
-                kept.live -= 1;
+            if dead != NEVER {
+                kept.end(kept.slots.len() as u32 - 1, dead);
             }
         }
         Self {
@@ -413,6 +429,31 @@ impl Memtable {
             Ok(())
         })?;
         Ok(top.into_sorted())
+    }
+
+    /// Internal distance of a point; none if it is not live here, does not match, or has no vector to compare with.
+    pub(crate) fn distance(
+        &self,
+        id: PointId,
+        query: &Query<'_>,
+        tick: u64,
+    ) -> Result<Option<f32>, EngineError> {
+        let inner = self.inner.read();
+        let Some(slot) = inner.live_slot(id, tick) else {
+            return Ok(None);
+        };
+        let distance = query.distance(&inner.vectors(slot));
+        match matches(&inner.slots[slot as usize], query.filter)? {
+            true => Ok(distance),
+            false => Ok(None),
+        }
+    }
+
+    /// Adds to `found` how many of the live vectors of a sparse field have each of its terms.
+    pub(crate) fn count_terms(&self, field: usize, found: &mut Frequencies<'_>) {
+        if let Some(counts) = &self.inner.read().terms[field] {
+            found.add(counts.vectors(), |term| counts.having(term));
+        }
     }
 
     fn for_live(

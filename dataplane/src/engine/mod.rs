@@ -18,6 +18,7 @@
 //! | [`filter`], [`path`], [`payload`] | payloads and conditions on them |
 //! | `schema`, `stored` | vectors checked, and borrowed from a layer |
 //! | `query` | a search as layers carry it out |
+//! | `terms` | how many sparse vectors have a term |
 //! | [`payload_index`] | which rows have which values |
 //! | [`segment`] | immutable files: written, verified, searched |
 //! | `memtable` | recent changes |
@@ -41,6 +42,7 @@ pub mod resolve;
 mod schema;
 pub mod segment;
 mod stored;
+mod terms;
 
 pub use brainy_index::dense::{BuildOptions, GraphBuilder};
 pub use change::Change;

@@ -108,7 +108,7 @@ impl<'q> Query<'q> {
                 (!rows.is_empty()).then(|| rows.distance(*pair, vectors))
             }
             Target::Sparse { field, vector } => {
-                Some(-row.sparse(*field)?.dot(SparseRef::from(vector))?)
+                Some(0.0 - row.sparse(*field)?.dot(SparseRef::from(vector))?)
             }
         }
     }
@@ -119,7 +119,7 @@ impl<'q> Query<'q> {
             Target::Dense {
                 params, vectors, ..
             } => score(params.distance, vectors.len(), distance),
-            Target::Sparse { .. } => -distance,
+            Target::Sparse { .. } => 0.0 - distance,
         }
     }
 

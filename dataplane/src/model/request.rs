@@ -209,6 +209,8 @@ pub struct SearchRequest {
     pub using: String,
     /// Only points that match.
     pub filter: Option<Filter>,
+    /// Only these points, each given once; all when absent.
+    pub among: Option<Vec<PointId>>,
     /// How many of the best to return (offset already added).
     pub limit: usize,
     /// Width of the graph search; chosen by the engine when absent.
@@ -233,6 +235,7 @@ impl SearchRequest {
             vector: vector.into(),
             using: String::new(),
             filter: None,
+            among: None,
             limit,
             ef: None,
             exact: false,

@@ -10,6 +10,7 @@ mod access;
 mod batches;
 mod collections;
 mod errors;
+mod hybrid;
 mod limits;
 mod memory;
 mod points;

@@ -62,10 +62,17 @@ async fn kinds_of_queries() {
     let vector = json!([1, 1, 1]);
     let cases = [
         (
-            json!({"prefetch": [{"query": vector}], "query": {"fusion": "rrf"}}),
-            "prefetch",
+            json!({"prefetch": {"filter": {}}, "query": vector}),
+            "prefetch[0]: queries without 'query'",
         ),
-        (json!({"query": {"fusion": "rrf"}}), "fusion"),
+        (
+            json!({"prefetch": {"query": vector, "lookup_from": {"collection": "d"}}, "query": vector}),
+            "prefetch[0]: lookup_from",
+        ),
+        (
+            json!({"query": vector, "params": {"idf": {"corpus": {}}}}),
+            "params.idf",
+        ),
         (
             json!({"query": {"recommend": {"positive": [1]}}}),
             "recommendation",

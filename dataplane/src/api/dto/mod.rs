@@ -2,10 +2,12 @@
 //! honour is parsed only as far as to say so.
 
 pub(crate) mod collection;
+mod document;
 pub(crate) mod filter;
 mod geo;
 pub(crate) mod index;
 pub(crate) mod points;
+mod prefetch;
 pub(crate) mod query;
 pub(crate) mod records;
 mod schema;

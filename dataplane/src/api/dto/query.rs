@@ -5,13 +5,16 @@ use std::collections::HashSet;
 use serde::Deserialize;
 
 use super::filter::FilterDto;
+use super::points::Checks;
+use super::prefetch::{PrefetchDto, Prefetches};
 use super::select::{WithPayload, WithVector, check_names};
 use super::vector::{QueryInput, SearchVector, VectorInput};
 use super::{Given, at_most, in_range, refuse};
+use crate::api::plan::{Fusion, PlannedFusion, PlannedSearch, Step, both};
 use crate::error::ServiceError;
 use crate::model::{
-    CodeUse, Condition, CountRequest, Filter, PayloadSelector, PointId, RetrieveRequest,
-    ScrollRequest, SearchRequest, Vector, VectorSchema,
+    CodeUse, CountRequest, Filter, PayloadSelector, PointId, RetrieveRequest, ScrollRequest,
+    SearchRequest, Vector, VectorSchema,
 };
 use crate::service::Limits;
 
@@ -21,12 +24,17 @@ const DEFAULT_LIMIT: usize = 10;
 /// Most candidates per result that codes may be asked for.
 const MAX_OVERSAMPLING: f32 = 100.0;
 
+/// Most prefetches of one query, those inside others counted.
+const MAX_PREFETCHES: usize = 64;
+/// Most levels of prefetches.
+const MAX_DEPTH: usize = 8;
+
 /// A batch of queries may ask for this many times as many results as one query.
 const BATCH_RESULTS: usize = 100;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct SearchParamsDto {
+pub(super) struct SearchParamsDto {
     hnsw_ef: Option<usize>,
     exact: Option<bool>,
     idf: Given,
@@ -78,7 +86,8 @@ pub(crate) struct QueryDto {
     with_vector: Option<WithVector>,
     with_payload: Option<WithPayload>,
     using: Option<String>,
-    prefetch: Given,
+    #[serde(default)]
+    prefetch: Prefetches,
     lookup_from: Given,
     shard_key: Given,
 }
@@ -106,54 +115,25 @@ pub(crate) struct SearchDto {
     shard_key: Given,
 }
 
-/// A search, checked; its vector is perhaps still to be looked up.
-#[derive(Debug)]
-pub(crate) struct PlannedSearch {
-    /// The request; its vector is empty while `like` is set.
-    pub(crate) request: SearchRequest,
-    /// The best results to leave out.
-    pub(crate) offset: usize,
-    /// Use the vector of this point, and leave the point out of the results.
-    pub(crate) like: Option<PointId>,
-}
-
-impl PlannedSearch {
-    /// Searches like the point that [`Self::like`] names, whose vector is `vector`.
-    pub(crate) fn resolve(&mut self, id: PointId, vector: Vector) {
-        self.request.vector = vector;
-        let filter = self.request.filter.get_or_insert_default();
-        filter.must_not.push(Condition::HasId(vec![id]));
-        self.like = None;
-    }
-}
-
 /// One of the two APIs' queries.
 pub(crate) trait IntoPlan {
     /// Checks against schema and limits.
-    fn into_plan(
-        self,
-        schema: &VectorSchema,
-        limits: &Limits,
-    ) -> Result<PlannedSearch, ServiceError>;
+    fn into_plan(self, checks: Checks<'_>) -> Result<Step, ServiceError>;
 }
 
 impl IntoPlan for QueryDto {
-    fn into_plan(
-        self,
-        schema: &VectorSchema,
-        limits: &Limits,
-    ) -> Result<PlannedSearch, ServiceError> {
+    fn into_plan(self, checks: Checks<'_>) -> Result<Step, ServiceError> {
         refuse(&[
-            ("prefetch", self.prefetch.is_some()),
             ("lookup_from", self.lookup_from.is_some()),
             ("shard_key", self.shard_key.is_some()),
         ])?;
-        let Some(QueryInput(input)) = self.query else {
-            return Err(ServiceError::Unsupported(
-                "queries without 'query' (use points/scroll to list points)".to_owned(),
-            ));
-        };
+        let (count, depth) = self.prefetch.size();
+        at_most("'prefetch', with all inside,", count, MAX_PREFETCHES)?;
+        in_range("the depth of 'prefetch'", depth, 0, MAX_DEPTH)?;
         Parts {
+            query: self.query,
+            using: self.using,
+            prefetch: self.prefetch,
             filter: self.filter,
             params: self.params,
             score_threshold: self.score_threshold,
@@ -162,25 +142,18 @@ impl IntoPlan for QueryDto {
             with_vector: self.with_vector,
             with_payload: self.with_payload,
         }
-        .plan(
-            input,
-            self.using.unwrap_or_default(),
-            "query",
-            schema,
-            limits,
-        )
+        .plan(None, checks)
     }
 }
 
 impl IntoPlan for SearchDto {
-    fn into_plan(
-        self,
-        schema: &VectorSchema,
-        limits: &Limits,
-    ) -> Result<PlannedSearch, ServiceError> {
+    fn into_plan(self, checks: Checks<'_>) -> Result<Step, ServiceError> {
         refuse(&[("shard_key", self.shard_key.is_some())])?;
         let SearchVector { name, input } = self.vector;
-        Parts {
+        let parts = Parts {
+            query: None,
+            using: Some(name),
+            prefetch: Prefetches::default(),
             filter: self.filter,
             params: self.params,
             score_threshold: self.score_threshold,
@@ -188,26 +161,27 @@ impl IntoPlan for SearchDto {
             offset: self.offset.unwrap_or(0),
             with_vector: self.with_vector,
             with_payload: self.with_payload,
-        }
-        .plan(input, name, "vector", schema, limits)
+        };
+        let search = parts.search(input, "vector", None, checks)?;
+        Ok(Step::Search(Box::new(search), Vec::new()))
     }
 }
 
 impl<T: IntoPlan> Batch<T> {
     /// All queries, checked; and how many results they may have together.
-    pub(crate) fn into_plans(
-        self,
-        schema: &VectorSchema,
-        limits: &Limits,
-    ) -> Result<Vec<PlannedSearch>, ServiceError> {
+    pub(crate) fn into_plans(self, checks: Checks<'_>) -> Result<Vec<Step>, ServiceError> {
+        let limits = checks.limits;
         at_most("'searches'", self.searches.len(), limits.max_batch_points)?;
         let plans = self.searches.into_iter().enumerate().map(|(i, search)| {
             search
-                .into_plan(schema, limits)
+                .into_plan(checks)
                 .map_err(|e| e.within(&format!("searches[{i}]")))
         });
         let plans: Vec<_> = plans.collect::<Result<_, _>>()?;
-        let total = plans.iter().map(|p| p.request.limit).sum();
+        let total = plans
+            .iter()
+            .map(Step::results)
+            .fold(0, usize::saturating_add);
         let max = limits.max_search_limit.saturating_mul(BATCH_RESULTS);
         in_range(
             "the sum of all 'limit' and 'offset' in 'searches'",
@@ -219,8 +193,11 @@ impl<T: IntoPlan> Batch<T> {
     }
 }
 
-/// What both APIs have in common.
+/// What queries have in common, also those inside others.
 struct Parts {
+    query: Option<QueryInput>,
+    using: Option<String>,
+    prefetch: Prefetches,
     filter: Option<FilterDto>,
     params: Option<SearchParamsDto>,
     score_threshold: Option<f64>,
@@ -230,24 +207,106 @@ struct Parts {
     with_payload: Option<WithPayload>,
 }
 
+impl From<PrefetchDto> for Parts {
+    fn from(dto: PrefetchDto) -> Self {
+        Self {
+            query: dto.query,
+            using: dto.using,
+            prefetch: dto.prefetch,
+            filter: dto.filter,
+            params: dto.params,
+            score_threshold: dto.score_threshold,
+            limit: dto.limit.unwrap_or(DEFAULT_LIMIT),
+            offset: 0,
+            with_vector: None,
+            with_payload: None,
+        }
+    }
+}
+
 impl Parts {
-    fn plan(
+    /// The query with what it prefetches; all of it keeps to `outer`, the filter around it.
+    fn plan(mut self, outer: Option<&Filter>, checks: Checks<'_>) -> Result<Step, ServiceError> {
+        let prefetches = std::mem::take(&mut self.prefetch).0;
+        let alone = prefetches.is_empty();
+        let query = match self.query.take() {
+            Some(query) => query,
+            None if alone => {
+                return Err(ServiceError::Unsupported(
+                    "queries without 'query' (use points/scroll to list points)".to_owned(),
+                ));
+            }
+            None => {
+                return Err(ServiceError::BadRequest(
+                    "'query' is needed to make one list of what is prefetched".to_owned(),
+                ));
+            }
+        };
+        let filter = both(outer, filter(self.filter.take(), checks.limits)?);
+        let sources = prefetches.into_iter().enumerate().map(|(i, dto)| {
+            let place = |e: ServiceError| e.within(&format!("prefetch[{i}]"));
+            refuse(&[("lookup_from", dto.lookup_from.is_some())]).map_err(place)?;
+            Self::from(dto).plan(filter.as_ref(), checks).map_err(place)
+        });
+        let sources: Vec<Step> = sources.collect::<Result<_, _>>()?;
+        match query {
+            QueryInput::Nearest(input) => {
+                let search = self.search(input, "query", filter, checks)?;
+                Ok(Step::Search(Box::new(search), sources))
+            }
+            QueryInput::Fusion(fusion) => {
+                let plan = self.fusion(fusion, sources.len(), checks)?;
+                Ok(Step::Fuse(Box::new(plan), sources))
+            }
+        }
+    }
+
+    fn fusion(
         self,
-        input: VectorInput,
-        using: String,
-        place: &str,
-        schema: &VectorSchema,
-        limits: &Limits,
-    ) -> Result<PlannedSearch, ServiceError> {
-        let tuning = self.params.unwrap_or_default();
-        refuse(&[("params.idf (sparse vectors)", tuning.idf.is_some())])?;
-        check_names("using", std::slice::from_ref(&using), schema)?;
+        fusion: Fusion,
+        sources: usize,
+        checks: Checks<'_>,
+    ) -> Result<PlannedFusion, ServiceError> {
+        let bad = |text: String| Err(ServiceError::BadRequest(text));
+        if sources == 0 {
+            return bad("query: fusion needs results to fuse, give 'prefetch'".to_owned());
+        }
+        if let Fusion::Rrf { k, weights } = &fusion {
+            if *k == 0 {
+                return bad("query.rrf.k must be at least 1".to_owned());
+            }
+            if !weights.is_empty() && weights.len() != sources {
+                let count = weights.len();
+                return bad(format!(
+                    "query.rrf.weights has {count} entries and 'prefetch' {sources}: they must be the same"
+                ));
+            }
+            if let Some(weight) = weights.iter().find(|w| !(w.is_finite() && **w >= 0.0)) {
+                return bad(format!(
+                    "query.rrf.weights has {weight}: weights are 0 or above"
+                ));
+            }
+        }
+        let score_threshold = self.threshold()?;
+        Ok(PlannedFusion {
+            fusion,
+            limit: self.end(checks.limits)?,
+            offset: self.offset,
+            score_threshold,
+            with_payload: WithPayload::wanted(self.with_payload, PayloadSelector::None)?,
+            with_vector: WithVector::wanted(self.with_vector, checks.schema)?,
+        })
+    }
+
+    /// The limit with the offset, checked.
+    fn end(&self, limits: &Limits) -> Result<usize, ServiceError> {
         in_range("limit", self.limit, 1, limits.max_search_limit)?;
         let end = self.limit.saturating_add(self.offset);
         in_range("limit + offset", end, 1, limits.max_search_limit)?;
-        if let Some(ef) = tuning.hnsw_ef {
-            in_range("params.hnsw_ef", ef, 1, limits.max_search_limit)?;
-        }
+        Ok(end)
+    }
+
+    fn threshold(&self) -> Result<Option<f32>, ServiceError> {
         let score_threshold = self.score_threshold.map(|x| x as f32);
         if score_threshold.is_some_and(|x| !x.is_finite()) {
             return Err(ServiceError::BadRequest(format!(
@@ -256,16 +315,44 @@ impl Parts {
                 f32::MAX
             )));
         }
+        Ok(score_threshold)
+    }
+
+    /// The search, whose own filter `outer` replaces if it was read already.
+    fn search(
+        mut self,
+        input: VectorInput,
+        place: &str,
+        outer: Option<Filter>,
+        checks: Checks<'_>,
+    ) -> Result<PlannedSearch, ServiceError> {
+        let Checks { schema, limits } = checks;
+        let tuning = self.params.take().unwrap_or_default();
+        refuse(&[(
+            "params.idf (another corpus for the weights of terms)",
+            tuning.idf.is_some(),
+        )])?;
+        let using = self.using.take().unwrap_or_default();
+        check_names("using", std::slice::from_ref(&using), schema)?;
+        let limit = self.end(limits)?;
+        if let Some(ef) = tuning.hnsw_ef {
+            in_range("params.hnsw_ef", ef, 1, limits.max_search_limit)?;
+        }
+        let score_threshold = self.threshold()?;
         let (vector, like) = match input {
             VectorInput::Id(id) => (Vector::Dense(Vec::new()), Some(id)),
-            other => (other.prepare(schema, &using, &|| place.to_owned())?, None),
+            other => (
+                other.prepare_query(schema, &using, &|| place.to_owned())?,
+                None,
+            ),
         };
         Ok(PlannedSearch {
             request: SearchRequest {
                 vector,
                 using,
-                filter: filter(self.filter, limits)?,
-                limit: end,
+                filter: both(outer.as_ref(), filter(self.filter.take(), limits)?),
+                among: None,
+                limit,
                 ef: tuning.hnsw_ef,
                 exact: tuning.exact.unwrap_or(false),
                 codes: tuning.quantization.unwrap_or_default().into_model()?,

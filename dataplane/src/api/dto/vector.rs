@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use brainy_index::fusion::DEFAULT_RRF_K;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::document::Document;
+use crate::api::plan::Fusion;
 use crate::api::vector;
 use crate::engine::vector_names;
 use crate::error::ServiceError;
@@ -27,11 +30,29 @@ pub(crate) enum VectorInput {
     Id(PointId),
     /// A text that is no id.
     Text(String),
+    /// A text to be made into a vector.
+    Document(Box<Document>),
     /// What it was instead.
     Refused(&'static str),
 }
 
 impl VectorInput {
+    /// As [`Self::prepare`], of a query: a text has other weights there.
+    pub(crate) fn prepare_query(
+        self,
+        schema: &VectorSchema,
+        name: &str,
+        place: &dyn Fn() -> String,
+    ) -> Result<Vector, ServiceError> {
+        match self {
+            Self::Document(document) => {
+                let (indices, values) = document.asked(place)?.into_parts();
+                Self::Sparse(indices, values).prepare(schema, name, place)
+            }
+            other => other.prepare(schema, name, place),
+        }
+    }
+
     /// The vector as it is stored under `name`, checked; `place` is where it stood. Where lists of vectors are stored a single
     /// one is a list of one.
     pub(crate) fn prepare(
@@ -72,7 +93,14 @@ impl VectorInput {
             }
             _ => {}
         }
-        match (self, dense) {
+        let input = match self {
+            Self::Document(document) => {
+                let (indices, values) = document.stored(place)?.into_parts();
+                Self::Sparse(indices, values)
+            }
+            other => other,
+        };
+        match (input, dense) {
             (Self::Dense(mut row), Some(params)) => {
                 vector::prepare(&mut row, params, place)?;
                 if params.multivector {
@@ -183,6 +211,10 @@ const SPARSE: &[&str] = &["indices", "values"];
 struct Fields {
     indices: Option<Vec<u32>>,
     values: Option<Vec<f32>>,
+    text: Option<String>,
+    model: Option<String>,
+    options: Option<serde_json::Value>,
+    /// Something other than a text that a model is to make into a vector.
     inference: bool,
 }
 
@@ -197,7 +229,10 @@ impl Fields {
             match key.as_str() {
                 "indices" => self.indices = Some(map.next_value()?),
                 "values" => self.values = Some(map.next_value::<Numbers>()?.0),
-                "text" | "image" | "object" | "model" | "options" => {
+                "text" => self.text = Some(map.next_value()?),
+                "model" => self.model = Some(map.next_value()?),
+                "options" => self.options = map.next_value()?,
+                "image" | "object" => {
                     map.next_value::<IgnoredAny>()?;
                     self.inference = true;
                 }
@@ -208,12 +243,23 @@ impl Fields {
     }
 
     fn is_empty(&self) -> bool {
-        self.indices.is_none() && self.values.is_none() && !self.inference
+        let vector = self.indices.is_some() || self.values.is_some();
+        let document = self.text.is_some() || self.model.is_some() || self.options.is_some();
+        !vector && !document && !self.inference
     }
 
     fn into_input<E: Error>(self) -> Result<VectorInput, E> {
         if self.inference {
-            return Ok(VectorInput::Refused("server-side inference"));
+            let what = "server-side inference of anything but texts";
+            return Ok(VectorInput::Refused(what));
+        }
+        if let Some(text) = self.text {
+            let model = self.model.ok_or_else(|| E::missing_field("model"))?;
+            return Ok(VectorInput::Document(Box::new(Document {
+                text,
+                model,
+                options: self.options,
+            })));
         }
         let indices = self.indices.ok_or_else(|| E::missing_field("indices"))?;
         let values = self.values.ok_or_else(|| E::missing_field("values"))?;
@@ -372,17 +418,58 @@ impl<'de> Deserialize<'de> for VectorsInput {
     }
 }
 
-/// What a query asks for: the nearest points to a vector or a point, or a kind of query that Brainy does not have.
+/// What a query asks for: the nearest points to a vector or a point, the fusion of what was prefetched, or a kind of query
+/// that Brainy does not have.
 #[derive(Debug, PartialEq)]
-pub(crate) struct QueryInput(pub(crate) VectorInput);
+pub(crate) enum QueryInput {
+    /// Nearest points.
+    Nearest(VectorInput),
+    /// One list of several.
+    Fusion(Fusion),
+}
+
+/// Kinds of fusion by name.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FusionName {
+    Rrf,
+    Dbsf,
+}
+
+/// Parameters of reciprocal-rank fusion.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RrfDto {
+    k: Option<u32>,
+    weights: Option<Vec<f32>>,
+}
+
+impl From<RrfDto> for Fusion {
+    fn from(dto: RrfDto) -> Self {
+        Self::Rrf {
+            k: dto.k.unwrap_or(DEFAULT_RRF_K),
+            weights: dto.weights.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<FusionName> for Fusion {
+    fn from(name: FusionName) -> Self {
+        match name {
+            FusionName::Rrf => Self::Rrf {
+                k: DEFAULT_RRF_K,
+                weights: Vec::new(),
+            },
+            FusionName::Dbsf => Self::Dbsf,
+        }
+    }
+}
 
 const QUERY_KINDS: &[(&str, &str)] = &[
     ("recommend", "recommendation queries"),
     ("discover", "discovery queries"),
     ("context", "context queries"),
     ("order_by", "ordering by a payload field"),
-    ("fusion", "fusion of prefetched results"),
-    ("rrf", "fusion of prefetched results"),
     ("formula", "score formulas"),
     ("sample", "random samples"),
     ("relevance_feedback", "relevance feedback"),
@@ -399,24 +486,29 @@ impl<'de> Deserialize<'de> for QueryInput {
             }
 
             fn visit_u64<E: Error>(self, n: u64) -> Result<QueryInput, E> {
-                InputVisitor.visit_u64(n).map(QueryInput)
+                InputVisitor.visit_u64(n).map(QueryInput::Nearest)
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<QueryInput, E> {
-                InputVisitor.visit_str(text).map(QueryInput)
+                InputVisitor.visit_str(text).map(QueryInput::Nearest)
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<QueryInput, A::Error> {
-                InputVisitor.visit_seq(seq).map(QueryInput)
+                InputVisitor.visit_seq(seq).map(QueryInput::Nearest)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<QueryInput, A::Error> {
                 let mut nearest = None;
+                let mut fusion: Option<Fusion> = None;
                 let mut refused = None;
                 let mut fields = Fields::default();
                 fields.read(map, |key, map| {
                     if key == "nearest" && nearest.is_none() {
                         nearest = Some(map.next_value::<VectorInput>()?);
+                    } else if key == "fusion" && fusion.is_none() {
+                        fusion = Some(map.next_value::<FusionName>()?.into());
+                    } else if key == "rrf" && fusion.is_none() {
+                        fusion = Some(map.next_value::<RrfDto>()?.into());
                     } else if key == "mmr" {
                         if map.next_value::<Option<IgnoredAny>>()?.is_some() {
                             refused = Some("maximal marginal relevance (mmr)");
@@ -429,10 +521,16 @@ impl<'de> Deserialize<'de> for QueryInput {
                     }
                     Ok(())
                 })?;
-                match (refused, nearest) {
-                    (Some(what), _) => Ok(QueryInput(VectorInput::Refused(what))),
-                    (None, Some(input)) if fields.is_empty() => Ok(QueryInput(input)),
-                    (None, None) if !fields.is_empty() => fields.into_input().map(QueryInput),
+                if let Some(what) = refused {
+                    return Ok(QueryInput::Nearest(VectorInput::Refused(what)));
+                }
+                match (fusion, nearest) {
+                    (Some(fusion), None) if fields.is_empty() => Ok(QueryInput::Fusion(fusion)),
+                    (Some(_), _) => Err(A::Error::custom("a fusion stands alone")),
+                    (None, Some(input)) if fields.is_empty() => Ok(QueryInput::Nearest(input)),
+                    (None, None) if !fields.is_empty() => {
+                        fields.into_input().map(QueryInput::Nearest)
+                    }
                     (None, Some(_)) => Err(A::Error::custom("'nearest' stands alone")),
                     (None, None) => Err(A::Error::missing_field("nearest")),
                 }

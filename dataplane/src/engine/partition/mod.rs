@@ -8,6 +8,7 @@
 //! A change first goes into the layers under the next tick, where no reader looks, and becomes visible as a whole when that
 //! tick is published.
 
+mod among;
 mod install;
 mod layers;
 mod merge;

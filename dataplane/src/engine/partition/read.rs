@@ -287,10 +287,15 @@ impl PartitionState {
     pub fn search(&self, request: &SearchRequest) -> Result<Vec<ScoredPoint>, EngineError> {
         let selection = Selection::new(&request.with_payload)?;
         let filter = compile(request.filter.as_ref())?;
-        let query = Query::new(&self.schema, request, filter.as_ref())?;
+        let mut query = Query::new(&self.schema, request, filter.as_ref())?;
         let snapshot = self.snapshot();
+        snapshot.weigh(&self.schema, &mut query);
+        let found = match &request.among {
+            Some(ids) => snapshot.compare(ids, &query)?,
+            None => nearest(&snapshot, &query)?,
+        };
         let mut points = Vec::new();
-        for Near { distance, key: id } in nearest(&snapshot, &query)? {
+        for Near { distance, key: id } in found {
             let score = query.score(distance);
             let passes = |threshold| query.passes(score, threshold);
             if !request.score_threshold.is_none_or(passes) {

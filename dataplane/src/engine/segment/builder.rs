@@ -19,6 +19,7 @@ use super::dense::DenseWriter;
 use super::format::{FileWriter, PAYLOAD_INDEX, PAYLOADS, ROWS};
 use super::rows::{Head, RowTable};
 use super::sparse::SparseField;
+use super::sparse_index;
 
 /// Dense fields with fewer vectors have no graph: scanning them is as fast.
 pub const GRAPH_ROWS: usize = 512;
@@ -237,6 +238,7 @@ impl SegmentBuilder {
         for (field, column) in sparse.iter().enumerate() {
             head.sparse.push(column.len() as u64);
             files.extend(column.write(&dir, field)?);
+            files.extend(sparse_index::write(column, &dir, field)?);
         }
         let mut rows_file = FileWriter::create(&dir, &ROWS)?;
         for piece in table.encode(&head)? {

@@ -18,6 +18,7 @@ mod rows;
 mod search;
 mod slots;
 mod sparse;
+mod sparse_index;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use dense::DenseField;
 use format::{PAYLOAD_INDEX, PAYLOADS, ROWS, Stored};
 use rows::RowTable;
 use sparse::SparseField;
+use sparse_index::TermIndex;
 
 pub use builder::{GRAPH_ROWS, SegmentBuilder};
 pub(crate) use plan::reads_instead;
@@ -59,6 +61,8 @@ pub struct Segment {
     payloads: Vec<u8>,
     dense: Vec<DenseField>,
     sparse: Vec<SparseField>,
+    /// The index of each sparse field that has vectors, if it is to be searched.
+    terms: Vec<Option<TermIndex>>,
     payload_index: RwLock<Arc<PayloadIndex>>,
     /// Held while indexes are built.
     indexing: Mutex<()>,
@@ -128,6 +132,10 @@ impl Segment {
         let sparse = fields
             .map(|(field, count)| SparseField::open(dir, meta, field, *count, rows))
             .collect::<Result<_, _>>()?;
+        let fields = head.sparse.iter().enumerate();
+        let terms = fields
+            .map(|(field, count)| sparse_index::open(dir, meta, field, *count, options))
+            .collect::<Result<_, _>>()?;
         let payload_index = match Stored::find(dir, meta, &PAYLOAD_INDEX) {
             Some(file) => {
                 let words = file.read_u64s()?;
@@ -142,6 +150,7 @@ impl Segment {
             payloads,
             dense,
             sparse,
+            terms,
             payload_index: RwLock::new(Arc::new(payload_index)),
             indexing: Mutex::new(()),
         })
@@ -193,6 +202,12 @@ impl Segment {
                 .sparse
                 .iter()
                 .map(SparseField::memory_bytes)
+                .sum::<usize>()
+            + self
+                .terms
+                .iter()
+                .flatten()
+                .map(TermIndex::memory_bytes)
                 .sum::<usize>()
             + self.payload_index().memory_bytes()
     }

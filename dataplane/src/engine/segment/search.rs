@@ -13,6 +13,7 @@ use crate::engine::query::{Query, Target};
 use super::Segment;
 use super::dense::DenseField;
 use super::plan::{Explanation, Facts, Plan, plan};
+use super::sparse_index::is_worth_it;
 
 /// Candidates of which it is looked up whether they match, to plan with.
 const SAMPLE: usize = 128;
@@ -20,12 +21,12 @@ const SAMPLE: usize = 128;
 const DEFAULT_EF: usize = 128;
 
 /// Which rows count.
-struct Matching<'q> {
+pub(super) struct Matching<'q> {
     segment: &'q Segment,
     /// Absent: all rows are live.
     live: Option<&'q dyn Fn(u32) -> bool>,
     /// Rows among which all that match are; absent: all.
-    within: Option<RowSet>,
+    pub(super) within: Option<RowSet>,
     /// What payloads decide; absent: nothing.
     residual: Option<&'q CompiledFilter>,
 }
@@ -37,7 +38,7 @@ impl Matching<'_> {
     }
 
     /// Whether a candidate counts.
-    fn counts(&self, row: u32) -> Result<bool, EngineError> {
+    pub(super) fn counts(&self, row: u32) -> Result<bool, EngineError> {
         if self.live.is_some_and(|live| !live(row)) {
             return Ok(false);
         }
@@ -45,7 +46,7 @@ impl Matching<'_> {
             .map_or(Ok(true), |filter| self.segment.matches(row, filter))
     }
 
-    fn is_candidate(&self, row: u32) -> bool {
+    pub(super) fn is_candidate(&self, row: u32) -> bool {
         self.within.as_ref().is_none_or(|set| set.contains(row))
     }
 
@@ -172,6 +173,13 @@ impl Segment {
             if matching.residual.is_none() && !dense.has_lists() {
                 return Ok(scan(&indexed, &matching));
             }
+        }
+        if let Target::Sparse { field, vector } = &query.target
+            && let Some(index) = &self.terms[*field]
+            && is_worth_it(index, vector, &matching)
+        {
+            matching.within = matching.within.map(RowSet::into_bits);
+            return self.search_terms(index, vector, limit, &matching);
         }
         self.compare(query, limit, &matching)
     }

@@ -124,6 +124,12 @@ impl SparseField {
         }
     }
 
+    /// Rows and their vectors.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, SparseRef<'_>)> {
+        let rows = self.rows.iter().enumerate();
+        rows.map(|(i, row)| (*row, self.at(i)))
+    }
+
     /// The vector of a row.
     pub(super) fn of_row(&self, row: u32) -> Option<SparseRef<'_>> {
         let i = self.rows.binary_search(&row).ok()?;

@@ -1,0 +1,263 @@
+//! A query as a tree of searches and fusions, and how its results come together. No I/O: whoever runs it asks for the
+//! searches that can run, carries all of them out at once, and comes back.
+//!
+//! Every search asks the whole collection, and fusion works on these results, so that it does not depend on partitions.
+
+use std::collections::HashMap;
+
+use brainy_coordination::types::LogPosition;
+use brainy_index::fusion::{Scored, distribution_based, reciprocal_rank};
+
+use crate::engine::is_similarity;
+use crate::model::{
+    Condition, Filter, PayloadSelector, PointId, Record, ScoredPoint, SearchRequest, Vector,
+    VectorSchema, VectorSelector,
+};
+
+/// A search, checked; its vector is perhaps still to be looked up.
+#[derive(Debug)]
+pub(super) struct PlannedSearch {
+    /// The request; its vector is empty while `like` is set.
+    pub(super) request: SearchRequest,
+    /// The best results to leave out.
+    pub(super) offset: usize,
+    /// Use the vector of this point, and leave the point out of the results.
+    pub(super) like: Option<PointId>,
+}
+
+impl PlannedSearch {
+    /// Searches like the point that [`Self::like`] names, whose vector is `vector`.
+    pub(super) fn resolve(&mut self, id: PointId, vector: Vector) {
+        self.request.vector = vector;
+        let filter = self.request.filter.get_or_insert_default();
+        filter.must_not.push(Condition::HasId(vec![id]));
+        self.like = None;
+    }
+}
+
+/// How several ranked lists become one.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Fusion {
+    /// Reciprocal ranks; lists without weight have 1.
+    Rrf { k: u32, weights: Vec<f32> },
+    /// Scores, each list's on a scale of its own.
+    Dbsf,
+}
+
+/// A fusion, checked.
+#[derive(Debug)]
+pub(super) struct PlannedFusion {
+    pub(super) fusion: Fusion,
+    /// How many of the best to keep (offset already added).
+    pub(super) limit: usize,
+    /// The best results to leave out.
+    pub(super) offset: usize,
+    /// Worse scores are left out.
+    pub(super) score_threshold: Option<f32>,
+    /// Payload to return.
+    pub(super) with_payload: PayloadSelector,
+    /// Vectors to return.
+    pub(super) with_vector: VectorSelector,
+}
+
+/// What comes of a step: hits, best first.
+#[derive(Debug)]
+pub(super) struct Ranked {
+    hits: Vec<ScoredPoint>,
+    /// Whether a higher score is better.
+    similarity: bool,
+}
+
+/// A step of a query, with the steps whose results it takes.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A search: of the points that its sources found, if it has any, else of all.
+    Search(Box<PlannedSearch>, Vec<Step>),
+    /// A fusion of its sources.
+    Fuse(Box<PlannedFusion>, Vec<Step>),
+    /// The results.
+    Done(Ranked),
+}
+
+/// What is left to do for the results of a query: which to leave out, and what to fetch of the others.
+#[derive(Debug)]
+pub(super) struct Finish {
+    pub(super) offset: usize,
+    /// Absent where the search fetched it.
+    pub(super) fetch: Option<(PayloadSelector, VectorSelector)>,
+}
+
+impl Step {
+    /// What is to be done with the results of this step, the last of a query.
+    pub(super) fn finish(&self) -> Finish {
+        match self {
+            Self::Search(search, _) => Finish {
+                offset: search.offset,
+                fetch: None,
+            },
+            Self::Fuse(fuse, _) => Finish {
+                offset: fuse.offset,
+                fetch: Some((fuse.with_payload.clone(), fuse.with_vector.clone()))
+                    .filter(|(p, v)| *p != PayloadSelector::None || v.wants_any()),
+            },
+            Self::Done(_) => Finish {
+                offset: 0,
+                fetch: None,
+            },
+        }
+    }
+
+    /// How many results this and all steps below may have together.
+    pub(super) fn results(&self) -> usize {
+        let (own, sources) = match self {
+            Self::Search(search, sources) => (search.request.limit, sources.as_slice()),
+            Self::Fuse(fuse, sources) => (fuse.limit, sources.as_slice()),
+            Self::Done(_) => (0, [].as_slice()),
+        };
+        sources
+            .iter()
+            .map(Self::results)
+            .fold(own, usize::saturating_add)
+    }
+
+    /// All searches of the tree.
+    pub(super) fn searches<'s>(&'s mut self, out: &mut Vec<&'s mut PlannedSearch>) {
+        match self {
+            Self::Search(search, sources) => {
+                out.push(search);
+                sources.iter_mut().for_each(|s| s.searches(out));
+            }
+            Self::Fuse(_, sources) => sources.iter_mut().for_each(|s| s.searches(out)),
+            Self::Done(_) => {}
+        }
+    }
+
+    /// Does what needs no search.
+    pub(super) fn reduce(&mut self) {
+        if let Self::Search(_, sources) | Self::Fuse(_, sources) = self {
+            sources.iter_mut().for_each(Self::reduce);
+        }
+        if let Self::Fuse(plan, sources) = self
+            && all_done(sources)
+        {
+            let lists = std::mem::take(sources)
+                .into_iter()
+                .filter_map(Self::into_ranked);
+            let hits = fuse(plan, lists.collect());
+            *self = Self::Done(Ranked {
+                hits,
+                similarity: true,
+            });
+        }
+    }
+
+    /// The searches that can run now. Each becomes a request by [`Self::request`], whose results [`Self::done`] takes.
+    pub(super) fn ready<'s>(&'s mut self, out: &mut Vec<&'s mut Self>) {
+        if matches!(self, Self::Search(_, sources) if all_done(sources)) {
+            out.push(self);
+            return;
+        }
+        if let Self::Search(_, sources) | Self::Fuse(_, sources) = self {
+            sources.iter_mut().for_each(|s| s.ready(out));
+        }
+    }
+
+    /// The request of a search that can run: among what its sources found, if it has sources.
+    pub(super) fn request(&self) -> Option<SearchRequest> {
+        let Self::Search(search, sources) = self else {
+            return None;
+        };
+        let mut request = search.request.clone();
+        if !sources.is_empty() {
+            let found = sources.iter().filter_map(|source| match source {
+                Self::Done(ranked) => Some(&ranked.hits),
+                _ => None,
+            });
+            let mut ids: Vec<PointId> = found.flatten().map(|hit| hit.record.id).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            request.among = Some(ids);
+        }
+        Some(request)
+    }
+
+    /// Takes the results of a search.
+    pub(super) fn done(&mut self, schema: &VectorSchema, hits: Vec<ScoredPoint>) {
+        if let Self::Search(search, _) = self {
+            let similarity = is_similarity(schema, &search.request.using);
+            *self = Self::Done(Ranked { hits, similarity });
+        }
+    }
+
+    fn into_ranked(self) -> Option<Ranked> {
+        match self {
+            Self::Done(ranked) => Some(ranked),
+            _ => None,
+        }
+    }
+
+    /// The results, if all steps are done.
+    pub(super) fn into_hits(self) -> Option<Vec<ScoredPoint>> {
+        Some(self.into_ranked()?.hits)
+    }
+}
+
+fn all_done(steps: &[Step]) -> bool {
+    steps.iter().all(|step| matches!(step, Step::Done(_)))
+}
+
+fn fuse(plan: &PlannedFusion, lists: Vec<Ranked>) -> Vec<ScoredPoint> {
+    let fused = match &plan.fusion {
+        Fusion::Rrf { k, weights } => {
+            let ids = |list: &Ranked| list.hits.iter().map(|hit| hit.record.id).collect();
+            reciprocal_rank(&lists.iter().map(ids).collect::<Vec<_>>(), *k, weights)
+        }
+        Fusion::Dbsf => {
+            // Of distances the lowest is best.
+            let scored = |list: &Ranked| {
+                let sign = if list.similarity { 1.0 } else { -1.0 };
+                let hits = list.hits.iter();
+                hits.map(|hit| Scored {
+                    id: hit.record.id,
+                    score: sign * hit.score,
+                })
+                .collect()
+            };
+            distribution_based(&lists.iter().map(scored).collect::<Vec<_>>())
+        }
+    };
+    let hits = lists.iter().flat_map(|list| &list.hits);
+    let versions: HashMap<PointId, LogPosition> =
+        hits.map(|hit| (hit.record.id, hit.version)).collect();
+    fused
+        .into_iter()
+        .filter(|scored| {
+            plan.score_threshold
+                .is_none_or(|least| scored.score >= least)
+        })
+        .take(plan.limit)
+        .map(|scored| ScoredPoint {
+            record: Record {
+                id: scored.id,
+                payload: None,
+                vectors: None,
+            },
+            score: scored.score,
+            version: versions.get(&scored.id).copied().unwrap_or_default(),
+        })
+        .collect()
+}
+
+/// What matches both.
+pub(super) fn both(outer: Option<&Filter>, inner: Option<Filter>) -> Option<Filter> {
+    match (outer, inner) {
+        (Some(outer), Some(inner)) => Some(Filter {
+            must: vec![
+                Condition::Filter(Box::new(outer.clone())),
+                Condition::Filter(Box::new(inner)),
+            ],
+            ..Filter::default()
+        }),
+        (outer, inner) => inner.or_else(|| outer.cloned()),
+    }
+}
