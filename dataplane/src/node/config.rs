@@ -38,7 +38,7 @@ pub struct NodeConfig {
 }
 
 impl NodeConfig {
-    /// Whether this node serves searches, and so loads graphs.
+    /// Whether this node serves searches, and so holds in memory what they walk.
     #[must_use]
     pub fn can_read(&self) -> bool {
         self.role.is_none_or(Role::can_read)

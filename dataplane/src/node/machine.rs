@@ -36,7 +36,7 @@ pub(super) struct PartitionMachine {
     partition: PartitionId,
     state: PartitionState,
     cache: Arc<SegmentCache>,
-    graph: bool,
+    resident: bool,
     staged: Mutex<Staged>,
     budget: Arc<WriteBudget>,
     /// Write buffers that were closed but are not published yet, oldest first. They outlive a failed flush and a change
@@ -53,20 +53,20 @@ struct Staged {
 }
 
 impl PartitionMachine {
-    /// An empty partition. `graph`: whether segments are opened for search.
+    /// An empty partition. `resident`: whether segments are opened for search.
     #[must_use]
     pub(super) fn new(
         partition: PartitionId,
         state: PartitionState,
         cache: Arc<SegmentCache>,
-        graph: bool,
+        resident: bool,
         budget: Arc<WriteBudget>,
     ) -> Self {
         Self {
             partition,
             state,
             cache,
-            graph,
+            resident,
             staged: Mutex::default(),
             budget,
             flushing: Mutex::default(),
@@ -125,7 +125,7 @@ impl Machine for PartitionMachine {
                 Some(segment) => segment.clone(),
                 None => self
                     .cache
-                    .open_segment(&self.partition, meta, self.graph, &payload_schema)
+                    .open_segment(&self.partition, meta, self.resident, &payload_schema)
                     .await
                     .map_err(machine_error)?,
             };
