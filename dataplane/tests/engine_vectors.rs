@@ -97,7 +97,12 @@ impl Partition {
 
     /// All segments become one.
     fn merge(&self) {
-        let inputs: Vec<_> = self.state.segments().iter().map(|s| s.id().clone()).collect();
+        let inputs: Vec<_> = self
+            .state
+            .segments()
+            .iter()
+            .map(|s| s.id().clone())
+            .collect();
         let id = SegmentId::generate(1);
         let dir = self.dir.path().join(id.as_str());
         let options = BuildOptions::default();
@@ -173,11 +178,21 @@ fn codes_find_what_full_vectors_rank() {
         };
         let recall = partition.recall(&queries, &request);
         println!("{quantization:?} {distance:?}: recall {recall:.3} (seed {SEED})");
-        let expected = if quantization == Quantization::Binary { 0.6 } else { 0.9 };
-        assert!(recall >= expected, "{quantization:?}: {recall} (seed {SEED})");
+        let expected = if quantization == Quantization::Binary {
+            0.6
+        } else {
+            0.9
+        };
+        assert!(
+            recall >= expected,
+            "{quantization:?}: {recall} (seed {SEED})"
+        );
         // Floats are in the file: what is held is the code, the links and the table of rows.
         let held = partition.state.stats().memory_bytes;
-        assert!(held < ROWS as usize * SIZE * 3, "{quantization:?}: {held} bytes");
+        assert!(
+            held < ROWS as usize * SIZE * 3,
+            "{quantization:?}: {held} bytes"
+        );
 
         let request = |codes| SearchRequest {
             vector: queries[0].clone(),
@@ -185,7 +200,11 @@ fn codes_find_what_full_vectors_rank() {
             ..unnamed(vec![], 10)
         };
         let scores = |codes| -> Vec<f32> {
-            partition.search(&request(codes)).iter().map(|p| p.score).collect()
+            partition
+                .search(&request(codes))
+                .iter()
+                .map(|p| p.score)
+                .collect()
         };
         let full = CodeUse {
             ignore: true,
@@ -195,7 +214,11 @@ fn codes_find_what_full_vectors_rank() {
             rescore: Some(false),
             ..CodeUse::default()
         };
-        assert_ne!(scores(full), scores(rough), "scores by codes are approximate");
+        assert_ne!(
+            scores(full),
+            scores(rough),
+            "scores by codes are approximate"
+        );
         let exact = SearchRequest {
             exact: true,
             ..request(full)
@@ -247,9 +270,9 @@ fn lists_are_found_by_the_sum_of_their_best() {
 #[test]
 fn points_without_the_vector_are_no_results_and_cost_no_slot() {
     let schema = VectorSchema {
-        vectors: BTreeMap::from(["a", "b"].map(|name| {
-            (name.to_owned(), DenseParams::new(16, Distance::Euclid))
-        })),
+        vectors: BTreeMap::from(
+            ["a", "b"].map(|name| (name.to_owned(), DenseParams::new(16, Distance::Euclid))),
+        ),
         ..VectorSchema::default()
     };
     let mut partition = Partition::new(schema);
@@ -257,7 +280,10 @@ fn points_without_the_vector_are_no_results_and_cost_no_slot() {
     let points: Vec<_> = (0..4000u64)
         .map(|id| {
             let mut vectors = Vectors::default();
-            vectors.insert(if id % 4 == 0 { "a" } else { "b" }, clusters.vector().into());
+            vectors.insert(
+                if id % 4 == 0 { "a" } else { "b" },
+                clusters.vector().into(),
+            );
             (id, vectors)
         })
         .collect();
