@@ -160,7 +160,7 @@ fn describe(state: &PartitionState, request: &SearchRequest) -> String {
     let explained = state.explain(request).unwrap();
     let one = |e: &brainy_dataplane::engine::Explanation| match e.plan {
         Plan::Compare => format!("compare {}", e.candidates),
-        Plan::Walk { budget } => format!("walk, at most {budget}"),
+        Plan::Walk { budget, .. } => format!("walk, at most {budget}"),
     };
     explained.iter().map(one).collect::<Vec<_>>().join("; ")
 }

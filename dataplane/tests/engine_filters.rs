@@ -134,6 +134,7 @@ fn search(state: &PartitionState, vector: &[f32], filter: &Filter, exact: bool) 
     found.into_iter().map(|p| p.record.id).collect()
 }
 
+/// Over queries near some of `points`.
 fn recall(state: &PartitionState, points: &[Point], filter: &Filter) -> f64 {
     let mut rng = StdRng::seed_from_u64(SEED + 1);
     let (mut hits, mut wanted) = (0, 0);
@@ -169,6 +170,30 @@ fn recall_holds_at_every_selectivity_with_and_without_indexes() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn recall_holds_where_nothing_near_the_query_matches() {
+    let points = points(20_000);
+    let (state, _, _dir) = state(&points, schema());
+    let low: Vec<Point> = points
+        .iter()
+        .filter(|p| p.payload["place"].as_u64() < Some(200))
+        .cloned()
+        .collect();
+    for per_mille in [999.0, 990.0, 900.0, 500.0] {
+        let range = Range {
+            gte: Some(per_mille),
+            ..Range::default()
+        };
+        let far = all(vec![field("place", MatchValue::Range(range))]);
+        let recall = recall(&state, &low, &far);
+        println!("place from {per_mille} of 1000: recall {recall:.3} (seed {SEED})");
+        assert!(
+            recall >= 0.95,
+            "place from {per_mille} of 1000: recall {recall} (seed {SEED})"
+        );
     }
 }
 

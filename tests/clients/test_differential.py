@@ -39,7 +39,10 @@ def random_payload(rng):
         clock = f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}"
         payload["at"] = rng.choice([day, f"{day}T{clock}:00Z", f"{day} {clock}:30.25+02:00", f"{day} {clock}", "soon"])
     if rng.random() < 0.7:
-        places = [{"lon": rng.uniform(-180, 180), "lat": rng.uniform(-90, 90)} for _ in range(rng.randint(1, 2))]
+        places = [
+            {"lon": round(rng.uniform(-180, 180), 4), "lat": round(rng.uniform(-90, 90), 4)}
+            for _ in range(rng.randint(1, 2))
+        ]
         payload["place"] = places if len(places) > 1 else places[0]
     if rng.random() < 0.8:
         payload["title"] = " ".join(rng.choices(WORDS, k=rng.randint(1, 6)))

@@ -3,8 +3,8 @@
 //! Three ways: a *walk* of the graph that collects only rows that match; a comparison with every *candidate*, which indexes
 //! chose; a *scan* of all rows, which is the same where no index narrows them down. Comparing with candidates is exact and its
 //! cost is known. A walk that collects `ef` rows compares with more the fewer rows match, and more than expected where those
-//! that match are not near the query; so it gets a budget, and when that is spent the candidates are compared: a
-//! search never costs more than twice the cheaper way.
+//! that match are not near the query; so it gets a budget, what a comparison would cost, and when that is spent the
+//! candidates are compared: a search costs about twice the cheaper way at most.
 //!
 //! Costs are nanoseconds of one core of 2020s server hardware; only their ratios matter (`make bench-filter` measures them).
 
@@ -41,7 +41,7 @@ pub(super) struct Facts {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Plan {
     /// Compare with the candidates.
     Compare,
@@ -49,11 +49,13 @@ pub enum Plan {
     Walk {
         /// Rows.
         budget: usize,
+        /// Part of all rows that matches, 0 to 1.
+        share: f64,
     },
 }
 
 /// How one segment is searched, for those who want to know why a search takes its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Explanation {
     /// Rows among which all that match are.
     pub candidates: usize,
@@ -87,7 +89,7 @@ pub(super) fn plan(facts: &Facts) -> Plan {
     let steps = (ef as f64 * STEPS_PER_HIT / share).min(rows as f64);
     if steps * step < compare {
         let budget = (compare / step) as usize;
-        Plan::Walk { budget }
+        Plan::Walk { budget, share }
     } else {
         Plan::Compare
     }
@@ -193,7 +195,7 @@ mod tests {
     #[test]
     fn a_budget_is_worth_a_comparison() {
         let facts = facts(1_000_000, 200_000);
-        let Plan::Walk { budget } = plan(&facts) else {
+        let Plan::Walk { budget, .. } = plan(&facts) else {
             panic!("a walk")
         };
         assert!((50_000..200_000).contains(&budget), "{budget}");

@@ -19,6 +19,10 @@ use super::sparse_index::is_worth_it;
 const SAMPLE: usize = 128;
 /// Width of a walk when the request names none.
 const DEFAULT_EF: usize = 128;
+/// Rows that a walk meets first: those around the query.
+const FIRST: usize = 256;
+/// So many times wider is a walk whose query lies where fewer rows match than elsewhere ([`Seen::is_elsewhere`]).
+const WIDER: usize = 4;
 
 /// Which rows count.
 pub(super) struct Matching<'q> {
@@ -83,6 +87,21 @@ impl Matching<'_> {
     }
 }
 
+/// Rows that a walk asked about, and of the [`FIRST`] of them those that count.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    asked: usize,
+    accepted: usize,
+}
+
+impl Seen {
+    /// Whether clearly fewer of the rows around the query matched than the `share` of all rows that do: the nearest that match lie
+    /// in other places, perhaps in several, and a walk that fills up in the first of them misses the others.
+    fn is_elsewhere(self, share: f64) -> bool {
+        (self.accepted as f64) < 0.5 * share * self.asked.min(FIRST) as f64
+    }
+}
+
 /// A search of a field with an index.
 struct Indexed<'w> {
     dense: &'w DenseField,
@@ -137,6 +156,39 @@ impl<'w> Indexed<'w> {
         }))
     }
 
+    /// One walk, and what it met. `None` if the budget is spent.
+    fn search_within(
+        &self,
+        vector: &[f32],
+        search: &Search,
+        matching: &Matching<'_>,
+    ) -> Result<(Option<Vec<Near>>, Seen), EngineError> {
+        let failed = Cell::new(None);
+        let seen = Cell::new(Seen::default());
+        let accept = |slot: u32| {
+            let row = self.dense.slots.row(slot);
+            let counts = matching.is_candidate(row)
+                && matching.counts(row).unwrap_or_else(|e| {
+                    failed.set(Some(e));
+                    false
+                });
+            let Seen { asked, accepted } = seen.get();
+            seen.set(Seen {
+                asked: asked + 1,
+                accepted: accepted + usize::from(counts && asked < FIRST),
+            });
+            counts
+        };
+        let accept = (!matching.is_all()).then_some(&accept as &dyn Fn(u32) -> bool);
+        let found = self
+            .index
+            .search_within(&self.dense.vectors, vector, search, accept);
+        match failed.take() {
+            Some(error) => Err(error),
+            None => Ok((found, seen.get())),
+        }
+    }
+
     fn components(&self) -> impl Iterator<Item = &'w [f32]> {
         let dim = self.dense.vectors.dim();
         self.vectors.iter().map(move |vector| &vector[..dim])
@@ -161,10 +213,10 @@ impl Segment {
             && !query.exact
         {
             let indexed = Indexed::new((dense, index), vectors, query, limit);
-            if let Plan::Walk { budget } = indexed.plan(&matching)? {
+            if let Plan::Walk { budget, share } = indexed.plan(&matching)? {
                 matching.within = matching.within.map(RowSet::into_bits);
                 // Fewer than asked for: the walk may have missed rows that nothing leads to, a comparison does not.
-                if let Some(found) = self.walk(query, &indexed, budget, limit, &matching)?
+                if let Some(found) = self.walk(query, &indexed, (budget, share), &matching)?
                     && found.len() >= limit
                 {
                     return Ok(found);
@@ -221,38 +273,30 @@ impl Segment {
         }
     }
 
-    /// Walks the index from each of the query's vectors. Where rows have lists, those that any of the walks finds are compared
-    /// as a whole. `None` if the budget is spent.
+    /// Walks the index from each of the query's vectors, of whose rows a `share` matches. Where rows have lists, those that any
+    /// of the walks finds are compared as a whole. `None` if the budget is spent.
     fn walk(
         &self,
         query: &Query<'_>,
         indexed: &Indexed<'_>,
-        budget: usize,
-        limit: usize,
+        (budget, share): (usize, f64),
         matching: &Matching<'_>,
     ) -> Result<Option<Vec<Near>>, EngineError> {
         let dense = indexed.dense;
-        let failed = Cell::new(None);
-        let accept = |slot: u32| {
-            let row = dense.slots.row(slot);
-            matching.is_candidate(row)
-                && matching.counts(row).unwrap_or_else(|e| {
-                    failed.set(Some(e));
-                    false
-                })
-        };
-        let accept = (!matching.is_all()).then_some(&accept as &dyn Fn(u32) -> bool);
-        let search = Search {
-            budget,
-            ..indexed.search
-        };
         let mut found = Vec::new();
         for vector in indexed.components() {
-            let near = indexed
-                .index
-                .search_within(&dense.vectors, vector, &search, accept);
-            if let Some(error) = failed.take() {
-                return Err(error);
+            let search = Search {
+                budget,
+                ..indexed.search
+            };
+            let (mut near, seen) = indexed.search_within(vector, &search, matching)?;
+            if near.is_some() && seen.is_elsewhere(share) {
+                let search = Search {
+                    ef: search.ef.saturating_mul(WIDER),
+                    budget: budget.saturating_sub(seen.asked),
+                    ..search
+                };
+                near = indexed.search_within(vector, &search, matching)?.0;
             }
             let Some(near) = near else { return Ok(None) };
             found.extend(near);
@@ -266,7 +310,7 @@ impl Segment {
         let mut rows: Vec<u32> = found.iter().map(|near| near.key).collect();
         rows.sort_unstable();
         rows.dedup();
-        let mut top = TopK::new(limit);
+        let mut top = TopK::new(query.limit);
         for row in rows {
             if let Some(distance) = query.distance(&self.vectors(row)) {
                 top.push(Near { distance, key: row });
