@@ -1,10 +1,10 @@
 //! Payload indexes: which rows of a segment have which values, for the fields that a collection's schema names.
 //!
 //! A filter means what [`super::filter`] says; an index finds the same rows without reading payloads. It answers twice:
-//! how many rows match ([`estimate`], from counts alone), which a search plans with, and which ones
-//! ([`row_set`]). Where it can only say which rows *may* match, the payload decides.
+//! how many rows match (`estimate`, from counts alone), which a search plans with, and which ones
+//! (`row_set`). Where it can only say which rows *may* match, the payload decides.
 //!
-//! One file a segment, `payload_index.bin`, holds all fields; a field's part is an [`image`]: arrays that are used as they
+//! One file a segment, `payload_index.bin`, holds all fields; a field's part is an `image`: arrays that are used as they
 //! are, checked when they are opened. A segment that lacks a field of the schema (it is older than the index) builds it in memory
 //! when it is opened or the schema changes; merges store it.
 //!
@@ -15,10 +15,10 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`schema`] | which fields |
-//! | [`collect`] | payloads to images |
-//! | [`field`] | one field: [`terms`] with [`postings`], [`sorted`] values, [`places`] |
-//! | [`answer`] | a whole filter |
+//! | `schema` | which fields |
+//! | `collect` | payloads to images |
+//! | `field` | one field: `terms` with `postings`, `sorted` values, `places` |
+//! | `answer` | a whole filter |
 
 mod answer;
 mod collect;
