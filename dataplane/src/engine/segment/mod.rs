@@ -1,6 +1,6 @@
 //! Immutable segments: rows in id order, their payloads, vectors and graphs, and tombstones.
 //!
-//! A segment is a directory of files ([`format`]): `rows.bin`, `payload.bin`, those of its fields of vectors (`dense`,
+//! A segment is a directory of files (`format`): `rows.bin`, `payload.bin`, those of its fields of vectors (`dense`,
 //! `sparse`), numbered in the order of their names, and, where payload fields are indexed, `payload_index.bin`. Opening
 //! verifies every file that is read against the manifest; what is damaged, truncated, missing or of another format is an
 //! error that names file and cause.
