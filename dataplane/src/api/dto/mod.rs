@@ -6,6 +6,7 @@ mod document;
 pub(crate) mod filter;
 mod geo;
 pub(crate) mod index;
+mod numbers;
 pub(crate) mod points;
 mod prefetch;
 pub(crate) mod query;

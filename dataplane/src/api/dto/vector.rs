@@ -6,6 +6,7 @@ use brainy_index::fusion::DEFAULT_RRF_K;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::document::Document;
+use super::numbers::{Component, Number, Numbers};
 use crate::api::plan::Fusion;
 use crate::api::vector;
 use crate::engine::vector_names;
@@ -264,87 +265,6 @@ impl Fields {
         let indices = self.indices.ok_or_else(|| E::missing_field("indices"))?;
         let values = self.values.ok_or_else(|| E::missing_field("values"))?;
         Ok(VectorInput::Sparse(indices, values))
-    }
-}
-
-/// A number as 32-bit float. Beyond that range it becomes infinite, which the check against the schema refuses.
-struct Number(f32);
-
-struct NumberVisitor;
-
-impl Visitor<'_> for NumberVisitor {
-    type Value = f32;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number")
-    }
-    fn visit_f64<E: Error>(self, x: f64) -> Result<f32, E> {
-        Ok(x as f32)
-    }
-    fn visit_u64<E: Error>(self, x: u64) -> Result<f32, E> {
-        Ok(x as f32)
-    }
-    fn visit_i64<E: Error>(self, x: i64) -> Result<f32, E> {
-        Ok(x as f32)
-    }
-}
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NumberVisitor).map(Number)
-    }
-}
-
-struct Numbers(Vec<f32>);
-
-impl<'de> Deserialize<'de> for Numbers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct V;
-        impl<'de> Visitor<'de> for V {
-            type Value = Numbers;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of numbers")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Numbers, A::Error> {
-                let mut values = Vec::with_capacity(128);
-                while let Some(Number(x)) = seq.next_element()? {
-                    values.push(x);
-                }
-                Ok(Numbers(values))
-            }
-        }
-        deserializer.deserialize_any(V)
-    }
-}
-
-/// The first element of an array: it tells a vector from a list of vectors.
-enum Component {
-    Number(f32),
-    List(Vec<f32>),
-}
-
-impl<'de> Deserialize<'de> for Component {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct V;
-        impl<'de> Visitor<'de> for V {
-            type Value = Component;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number or an array of numbers")
-            }
-            fn visit_f64<E: Error>(self, x: f64) -> Result<Component, E> {
-                NumberVisitor.visit_f64(x).map(Component::Number)
-            }
-            fn visit_u64<E: Error>(self, x: u64) -> Result<Component, E> {
-                NumberVisitor.visit_u64(x).map(Component::Number)
-            }
-            fn visit_i64<E: Error>(self, x: i64) -> Result<Component, E> {
-                NumberVisitor.visit_i64(x).map(Component::Number)
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Component, A::Error> {
-                Numbers::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))
-                    .map(|numbers| Component::List(numbers.0))
-            }
-        }
-        deserializer.deserialize_any(V)
     }
 }
 
