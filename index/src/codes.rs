@@ -15,6 +15,7 @@ use crate::dense::scan_by;
 use crate::error::IndexError;
 use crate::graph::space::Exact;
 use crate::graph::walk::Scorer;
+use crate::kernels;
 use crate::measure::Measure;
 use crate::near::{Near, TopK};
 use crate::quantize::{CodeQuery, Codec, Quantization, Scratch};
@@ -269,5 +270,13 @@ impl Scorer for Approximate<'_> {
     fn distances(&self, rows: &[u32], out: &mut [f32]) {
         self.codec
             .distances(&self.query, self.codes, self.factors, rows, out);
+    }
+
+    #[inline]
+    fn prefetch(&self, row: u32) {
+        let stride = self.codec.stride();
+        for line in self.codes[row as usize * stride..][..stride].chunks(64) {
+            kernels::prefetch(line);
+        }
     }
 }

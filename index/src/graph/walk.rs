@@ -15,6 +15,10 @@ const EXPANDED: u32 = 1 << 31;
 pub(crate) trait Scorer {
     /// Distances of `rows`, in their order; never NaN. `out` has the same length.
     fn distances(&self, rows: &[u32], out: &mut [f32]);
+
+    /// Asks for what it will compare of a row, ahead of time.
+    #[inline]
+    fn prefetch(&self, _row: u32) {}
 }
 
 /// A layer of a graph, finished or under construction. Its nodes are numbered from 0.
@@ -90,6 +94,7 @@ impl Scratch {
         self.nodes.clear();
         for link in layer.links(node) {
             if self.visited.insert(link) {
+                scorer.prefetch(layer.row(link));
                 self.nodes.push(link);
             }
         }
