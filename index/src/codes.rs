@@ -14,8 +14,7 @@ use std::ops::Range;
 use crate::dense::scan_by;
 use crate::error::IndexError;
 use crate::graph::space::Exact;
-use crate::graph::walk::Scorer;
-use crate::kernels;
+use crate::graph::walk::{self, Scorer};
 use crate::measure::Measure;
 use crate::near::{Near, TopK};
 use crate::quantize::{CodeQuery, Codec, Quantization, Scratch};
@@ -275,8 +274,6 @@ impl Scorer for Approximate<'_> {
     #[inline]
     fn prefetch(&self, row: u32) {
         let stride = self.codec.stride();
-        for line in self.codes[row as usize * stride..][..stride].chunks(64) {
-            kernels::prefetch(line);
-        }
+        walk::prefetch(&self.codes[row as usize * stride..][..stride]);
     }
 }

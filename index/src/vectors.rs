@@ -6,10 +6,8 @@ use std::fs::File;
 use std::io;
 
 use crate::error::IndexError;
+use crate::kernels::FLOATS;
 use crate::storage::Storage;
-
-/// Floats that a row's length is rounded up to: one cache line.
-pub const LANE: usize = 16;
 
 /// Rows of `dim` floats.
 #[derive(Debug)]
@@ -23,7 +21,7 @@ pub struct Vectors {
 /// Floats from one row to the next.
 #[must_use]
 pub fn stride(dim: usize) -> usize {
-    dim.next_multiple_of(LANE)
+    dim.next_multiple_of(FLOATS)
 }
 
 /// A vector of `dim` floats with the padding that kernels expect; what is missing is zero, what is too much is left out.

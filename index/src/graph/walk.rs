@@ -72,7 +72,7 @@ impl Visited {
     }
 }
 
-/// Asks the processor to load a list of links.
+/// Asks the processor to load all of a list of links or of a code.
 #[inline(always)]
 pub(crate) fn prefetch<T>(list: &[T]) {
     for line in list.chunks(64 / size_of::<T>()) {

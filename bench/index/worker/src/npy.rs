@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use brainy_index::vectors::{LANE, Vectors};
+use brainy_index::kernels::FLOATS;
+use brainy_index::vectors::Vectors;
 
 use crate::error::Error;
 
-/// Maps a file of little-endian float32 in rows whose length is a multiple of [`LANE`], so that nothing is copied.
+/// Maps a file of little-endian float32 in rows whose length is a multiple of [`FLOATS`], so that nothing is copied.
 ///
 /// # Errors
 /// [`Error::File`], or [`Error::Data`] for any other format.
@@ -26,9 +27,9 @@ pub(crate) fn map(path: &Path) -> Result<Vectors, Error> {
     let mut header = vec![0; usize::from(u16::from_le_bytes([low, high]))];
     file.read_exact(&mut header).map_err(Error::file(path))?;
     let (rows, dim) = shape(&String::from_utf8_lossy(&header)).map_err(wrong)?;
-    if dim == 0 || dim % LANE != 0 {
+    if dim == 0 || dim % FLOATS != 0 {
         return Err(wrong(format!(
-            "{dim} columns: they must be a multiple of {LANE}"
+            "{dim} columns: they must be a multiple of {FLOATS}"
         )));
     }
     let offset = (start.len() + header.len()) as u64;
