@@ -10,8 +10,8 @@ use super::body::Body;
 use super::dto::check_paths;
 use super::dto::collection::{CreateCollectionDto, info_document};
 use super::dto::index::CreateIndexDto;
-use super::errors::{Answer, ApiError};
-use super::extract::{Call, Path};
+use super::errors::Answer;
+use super::extract::{Call, Path, UpdateResult};
 use crate::error::ServiceError;
 use crate::model::WriteReceipt;
 
@@ -43,17 +43,25 @@ async fn list(call: Call) -> Answer {
 }
 
 async fn info(call: Call, Path(name): Path<String>) -> Answer {
-    let info = call.service.info(&name).await?;
-    call.ok(info_document(&info))
+    call.ok(describe(&call, &name).await?)
+}
+
+/// Qdrant's description of a collection.
+pub(super) async fn describe(call: &Call, name: &str) -> Result<Value, ServiceError> {
+    Ok(info_document(&call.service.info(name).await?))
 }
 
 async fn exists(call: Call, Path(name): Path<String>) -> Answer {
-    let exists = match call.service.schema(&name).await {
-        Ok(_) => true,
-        Err(ServiceError::NoSuchCollection(_)) => false,
-        Err(error) => return Err(error.into()),
-    };
-    call.ok(json!({"exists": exists}))
+    call.ok(json!({"exists": is_there(&call, &name).await?}))
+}
+
+/// Whether there is a collection of this name.
+pub(super) async fn is_there(call: &Call, name: &str) -> Result<bool, ServiceError> {
+    match call.service.schema(name).await {
+        Ok(_) => Ok(true),
+        Err(ServiceError::NoSuchCollection(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 async fn create(
@@ -61,10 +69,19 @@ async fn create(
     Path(name): Path<String>,
     Body(dto): Body<CreateCollectionDto>,
 ) -> Answer {
-    check_collection_name(&name).map_err(|e| ApiError::bad_request(e.to_string()))?;
+    call.ok(make(&call, &name, dto).await?)
+}
+
+/// Creates a collection.
+pub(super) async fn make(
+    call: &Call,
+    name: &str,
+    dto: CreateCollectionDto,
+) -> Result<bool, ServiceError> {
+    check_collection_name(name).map_err(|e| ServiceError::BadRequest(e.to_string()))?;
     let spec = dto.into_spec(&call.limits)?;
-    call.service.create_collection(&name, spec).await?;
-    call.ok(true)
+    call.service.create_collection(name, spec).await?;
+    Ok(true)
 }
 
 async fn drop_collection(call: Call, Path(name): Path<String>) -> Answer {
@@ -76,17 +93,33 @@ async fn create_index(
     Path(name): Path<String>,
     Body(dto): Body<CreateIndexDto>,
 ) -> Answer {
+    call.ok(add_index(&call, &name, dto).await?)
+}
+
+/// Says how a field is indexed. Filters have the same answers with and without an index, so nobody has to wait until it is
+/// built.
+pub(super) async fn add_index(
+    call: &Call,
+    name: &str,
+    dto: CreateIndexDto,
+) -> Result<UpdateResult, ServiceError> {
     let (field, schema) = dto.into_model()?;
-    set_index(&call, &name, &field, Some(schema)).await
+    let schema = Some(schema);
+    call.service.set_payload_index(name, &field, schema).await?;
+    Ok(call.update_result(&WriteReceipt::default()))
 }
 
 async fn delete_index(call: Call, Path((name, field)): Path<(String, String)>) -> Answer {
-    check_paths("field", [&field])?;
-    set_index(&call, &name, &field, None).await
+    call.ok(remove_index(&call, &name, &field).await?)
 }
 
-/// Filters have the same answers with and without an index, so nobody has to wait until it is built.
-async fn set_index(call: &Call, name: &str, field: &str, schema: Option<Value>) -> Answer {
-    call.service.set_payload_index(name, field, schema).await?;
-    call.ok(call.update_result(&WriteReceipt::default()))
+/// Says that a field is not indexed any more.
+pub(super) async fn remove_index(
+    call: &Call,
+    name: &str,
+    field: &String,
+) -> Result<UpdateResult, ServiceError> {
+    check_paths("field", [field])?;
+    call.service.set_payload_index(name, field, None).await?;
+    Ok(call.update_result(&WriteReceipt::default()))
 }

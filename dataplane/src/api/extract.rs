@@ -203,8 +203,10 @@ struct Envelope<T> {
 /// Qdrant's answer to a write.
 #[derive(Serialize)]
 pub(super) struct UpdateResult {
-    operation_id: Option<u64>,
-    status: &'static str,
+    /// The highest position written; none where nothing was written to a log.
+    pub(super) operation_id: Option<u64>,
+    /// How far it went.
+    pub(super) status: &'static str,
 }
 
 /// A log position as one number that grows with the partition's log and that JavaScript reads exactly (below 2^53 for two

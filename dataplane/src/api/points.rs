@@ -3,19 +3,20 @@
 use axum::Router;
 use axum::routing::{post, put};
 use brainy_coordination::types::Nonce;
+use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::AppState;
 use super::body::Body;
 use super::dto::points::{
-    Checks, DeletePayloadDto, DeleteVectorsDto, OperationsDto, SetPayloadDto, UpdateVectorsDto,
-    UpsertDto,
+    Checks, DeletePayloadDto, DeleteVectorsDto, OperationDto, OperationsDto, SetPayloadDto,
+    UpdateVectorsDto, UpsertDto,
 };
 use super::dto::select::SelectorDto;
 use super::errors::Answer;
-use super::extract::{Call, Path};
+use super::extract::{Call, Path, UpdateResult};
 use crate::error::ServiceError;
-use crate::model::{Token, WriteOp, WriteOptions};
+use crate::model::{Token, WriteOptions};
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -41,15 +42,28 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/collections/{name}/points/batch", post(batch))
 }
 
+/// A write that has been applied: what it answers, and where its effects are to be seen.
+pub(super) struct Written<T> {
+    pub(super) result: T,
+    pub(super) token: Token,
+}
+
+impl<T: Serialize> Written<T> {
+    fn answer(self, call: &Call) -> Answer {
+        call.written(self.result, &self.token)
+    }
+}
+
 async fn upsert(call: Call, Path(name): Path<String>, Body(dto): Body<UpsertDto>) -> Answer {
-    write(call, &name, |checks| dto.into_op(checks)).await
+    write(&call, &name, OperationDto::Upsert(dto))
+        .await?
+        .answer(&call)
 }
 
 async fn delete(call: Call, Path(name): Path<String>, Body(dto): Body<SelectorDto>) -> Answer {
-    write(call, &name, |checks| {
-        dto.into_model(checks.limits).map(WriteOp::Delete)
-    })
-    .await
+    write(&call, &name, OperationDto::Delete(dto))
+        .await?
+        .answer(&call)
 }
 
 async fn set_payload(
@@ -57,7 +71,9 @@ async fn set_payload(
     Path(name): Path<String>,
     Body(dto): Body<SetPayloadDto>,
 ) -> Answer {
-    write(call, &name, |checks| dto.into_set(checks)).await
+    write(&call, &name, OperationDto::SetPayload(dto))
+        .await?
+        .answer(&call)
 }
 
 async fn overwrite_payload(
@@ -65,7 +81,9 @@ async fn overwrite_payload(
     Path(name): Path<String>,
     Body(dto): Body<SetPayloadDto>,
 ) -> Answer {
-    write(call, &name, |checks| dto.into_overwrite(checks)).await
+    write(&call, &name, OperationDto::OverwritePayload(dto))
+        .await?
+        .answer(&call)
 }
 
 async fn delete_payload(
@@ -73,7 +91,9 @@ async fn delete_payload(
     Path(name): Path<String>,
     Body(dto): Body<DeletePayloadDto>,
 ) -> Answer {
-    write(call, &name, |checks| dto.into_op(checks)).await
+    write(&call, &name, OperationDto::DeletePayload(dto))
+        .await?
+        .answer(&call)
 }
 
 async fn clear_payload(
@@ -81,10 +101,9 @@ async fn clear_payload(
     Path(name): Path<String>,
     Body(dto): Body<SelectorDto>,
 ) -> Answer {
-    write(call, &name, |checks| {
-        dto.into_model(checks.limits).map(WriteOp::ClearPayload)
-    })
-    .await
+    write(&call, &name, OperationDto::ClearPayload(dto))
+        .await?
+        .answer(&call)
 }
 
 async fn update_vectors(
@@ -92,7 +111,9 @@ async fn update_vectors(
     Path(name): Path<String>,
     Body(dto): Body<UpdateVectorsDto>,
 ) -> Answer {
-    write(call, &name, |checks| dto.into_op(checks)).await
+    write(&call, &name, OperationDto::UpdateVectors(dto))
+        .await?
+        .answer(&call)
 }
 
 async fn delete_vectors(
@@ -100,27 +121,41 @@ async fn delete_vectors(
     Path(name): Path<String>,
     Body(dto): Body<DeleteVectorsDto>,
 ) -> Answer {
-    write(call, &name, |checks| dto.into_op(checks)).await
+    write(&call, &name, OperationDto::DeleteVectors(dto))
+        .await?
+        .answer(&call)
 }
 
-async fn write(
-    call: Call,
+async fn batch(call: Call, Path(name): Path<String>, Body(dto): Body<OperationsDto>) -> Answer {
+    write_all(&call, &name, dto).await?.answer(&call)
+}
+
+/// Checks one write and applies it.
+pub(super) async fn write(
+    call: &Call,
     name: &str,
-    op: impl FnOnce(Checks<'_>) -> Result<WriteOp, ServiceError>,
-) -> Answer {
+    dto: OperationDto,
+) -> Result<Written<UpdateResult>, ServiceError> {
     let schema = call.service.schema(name).await?;
-    let op = op(Checks {
+    let op = dto.into_op(Checks {
         schema: &schema.spec.schema,
         limits: &call.limits,
     })?;
     let receipt = call.service.write(name, op, call.write_options()).await?;
-    call.written(call.update_result(&receipt), &receipt.token)
+    Ok(Written {
+        result: call.update_result(&receipt),
+        token: receipt.token,
+    })
 }
 
 /// Applies the operations in order and stops at the first that fails; the error says which. Each has an identity of its own
 /// that follows from the request's, so a repeat applies only what is missing.
-async fn batch(call: Call, Path(name): Path<String>, Body(dto): Body<OperationsDto>) -> Answer {
-    let schema = call.service.schema(&name).await?;
+pub(super) async fn write_all(
+    call: &Call,
+    name: &str,
+    dto: OperationsDto,
+) -> Result<Written<Vec<UpdateResult>>, ServiceError> {
+    let schema = call.service.schema(name).await?;
     let ops = dto.into_ops(Checks {
         schema: &schema.spec.schema,
         limits: &call.limits,
@@ -132,7 +167,7 @@ async fn batch(call: Call, Path(name): Path<String>, Body(dto): Body<OperationsD
         let options = WriteOptions {
             request_id: derived_id(call.params.request_id, i),
         };
-        let receipt = call.service.write(&name, op, options).await.map_err(|error| {
+        let receipt = call.service.write(name, op, options).await.map_err(|error| {
             error.within(&format!(
                 "operations[{i}] of {count} failed, the {i} before it are applied; repeating with the same \
                  'brainy-request-id' applies only what is missing"
@@ -144,7 +179,10 @@ async fn batch(call: Call, Path(name): Path<String>, Body(dto): Body<OperationsD
             *seen = position.max(*seen);
         }
     }
-    call.written(results, &token)
+    Ok(Written {
+        result: results,
+        token,
+    })
 }
 
 fn derived_id(request: Nonce, index: usize) -> Nonce {

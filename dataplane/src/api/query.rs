@@ -36,13 +36,22 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn retrieve(call: Call, Path(name): Path<String>, Body(dto): Body<RetrieveDto>) -> Answer {
-    let schema = call.service.schema(&name).await?;
+    call.ok(points_by_id(&call, &name, dto).await?)
+}
+
+/// Points by id.
+pub(super) async fn points_by_id(
+    call: &Call,
+    name: &str,
+    dto: RetrieveDto,
+) -> Result<Vec<RecordDto>, ServiceError> {
+    let schema = call.service.schema(name).await?;
     let request = dto.into_model(&schema.spec.schema, &call.limits)?;
     let records = call
         .service
-        .retrieve(&name, request, call.params.read.clone())
+        .retrieve(name, request, call.params.read.clone())
         .await?;
-    call.ok(records.into_iter().map(RecordDto::from).collect::<Vec<_>>())
+    Ok(records.into_iter().map(RecordDto::from).collect())
 }
 
 async fn retrieve_one(call: Call, Path((name, id)): Path<(String, String)>) -> Answer {
@@ -67,25 +76,33 @@ fn no_such_point(id: PointId) -> ServiceError {
 }
 
 async fn scroll(call: Call, Path(name): Path<String>, Body(dto): Body<ScrollDto>) -> Answer {
-    let schema = call.service.schema(&name).await?;
+    call.ok(page(&call, &name, dto).await?)
+}
+
+/// One page of points.
+pub(super) async fn page(call: &Call, name: &str, dto: ScrollDto) -> Result<PageDto, ServiceError> {
+    let schema = call.service.schema(name).await?;
     let request = dto.into_model(&schema.spec.schema, &call.limits)?;
     let page = call
         .service
-        .scroll(&name, request, call.params.read.clone())
+        .scroll(name, request, call.params.read.clone())
         .await?;
-    call.ok(PageDto {
+    Ok(PageDto {
         points: page.records.into_iter().map(RecordDto::from).collect(),
         next_page_offset: page.next,
     })
 }
 
 async fn count(call: Call, Path(name): Path<String>, Body(dto): Body<CountDto>) -> Answer {
+    call.ok(json!({"count": how_many(&call, &name, dto).await?}))
+}
+
+/// How many points there are.
+pub(super) async fn how_many(call: &Call, name: &str, dto: CountDto) -> Result<u64, ServiceError> {
     let request = dto.into_model(&call.limits)?;
-    let count = call
-        .service
-        .count(&name, request, call.params.read.clone())
-        .await?;
-    call.ok(json!({"count": count}))
+    call.service
+        .count(name, request, call.params.read.clone())
+        .await
 }
 
 async fn query(call: Call, Path(name): Path<String>, Body(dto): Body<QueryDto>) -> Answer {
@@ -119,7 +136,12 @@ async fn search_batch(
     call.ok(hits)
 }
 
-async fn one<T: IntoPlan>(call: &Call, name: &str, dto: T) -> Result<Vec<HitDto>, ServiceError> {
+/// The hits of one query.
+pub(super) async fn one<T: IntoPlan>(
+    call: &Call,
+    name: &str,
+    dto: T,
+) -> Result<Vec<HitDto>, ServiceError> {
     let collection = call.service.schema(name).await?;
     let schema = &collection.spec.schema;
     let plan = dto.into_plan(checks(call, schema))?;
@@ -127,7 +149,8 @@ async fn one<T: IntoPlan>(call: &Call, name: &str, dto: T) -> Result<Vec<HitDto>
     Ok(answers.into_iter().next().unwrap_or_default())
 }
 
-async fn many<T: IntoPlan>(
+/// The hits of each of several queries.
+pub(super) async fn many<T: IntoPlan>(
     call: &Call,
     name: &str,
     dto: Batch<T>,

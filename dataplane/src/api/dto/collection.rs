@@ -15,28 +15,28 @@ use crate::service::{CollectionInfo, CreateCollection, Limits};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateCollectionDto {
-    vectors: Option<Map<String, Value>>,
-    shard_number: Option<u32>,
-    hnsw_config: Option<HnswDto>,
-    sharding_method: Option<String>,
-    quantization_config: Option<Value>,
-    sparse_vectors: Option<BTreeMap<String, SparseParamsDto>>,
-    strict_mode_config: Given,
-    metadata: Given,
+    pub(crate) vectors: Option<Map<String, Value>>,
+    pub(crate) shard_number: Option<u32>,
+    pub(crate) hnsw_config: Option<HnswDto>,
+    pub(crate) sharding_method: Option<String>,
+    pub(crate) quantization_config: Option<Value>,
+    pub(crate) sparse_vectors: Option<BTreeMap<String, SparseParamsDto>>,
+    pub(crate) strict_mode_config: Given,
+    pub(crate) metadata: Given,
     #[serde(rename = "replication_factor")]
-    _replication_factor: Option<u32>,
+    pub(crate) _replication_factor: Option<u32>,
     #[serde(rename = "write_consistency_factor")]
-    _write_consistency_factor: Option<u32>,
+    pub(crate) _write_consistency_factor: Option<u32>,
     #[serde(rename = "on_disk_payload")]
-    _on_disk_payload: Given,
+    pub(crate) _on_disk_payload: Given,
     #[serde(rename = "payload")]
-    _payload: Given,
+    pub(crate) _payload: Given,
     #[serde(rename = "id_tracker")]
-    _id_tracker: Given,
+    pub(crate) _id_tracker: Given,
     #[serde(rename = "wal_config")]
-    _wal_config: Given,
+    pub(crate) _wal_config: Given,
     #[serde(rename = "optimizers_config")]
-    _optimizers_config: Given,
+    pub(crate) _optimizers_config: Given,
 }
 
 impl CreateCollectionDto {

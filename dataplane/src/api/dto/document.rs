@@ -52,38 +52,38 @@ impl Document {
 /// Options of the model, as Qdrant has them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Options {
-    k: Option<f64>,
-    b: Option<f64>,
-    avg_len: Option<f64>,
-    tokenizer: Option<String>,
-    language: Option<String>,
-    lowercase: Option<bool>,
-    ascii_folding: Option<bool>,
-    stopwords: Option<StopWords>,
-    stemmer: Option<Stemmer>,
-    min_token_len: Option<usize>,
-    max_token_len: Option<usize>,
+pub(crate) struct Options {
+    pub(crate) k: Option<f64>,
+    pub(crate) b: Option<f64>,
+    pub(crate) avg_len: Option<f64>,
+    pub(crate) tokenizer: Option<String>,
+    pub(crate) language: Option<String>,
+    pub(crate) lowercase: Option<bool>,
+    pub(crate) ascii_folding: Option<bool>,
+    pub(crate) stopwords: Option<StopWords>,
+    pub(crate) stemmer: Option<Stemmer>,
+    pub(crate) min_token_len: Option<usize>,
+    pub(crate) max_token_len: Option<usize>,
 }
 
 /// A language's, or those of some languages and more.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum StopWords {
+pub(crate) enum StopWords {
     Language(String),
     Set(StopWordSet),
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct StopWordSet {
-    languages: Option<Vec<String>>,
-    custom: Option<Vec<String>>,
+pub(crate) struct StopWordSet {
+    pub(crate) languages: Option<Vec<String>>,
+    pub(crate) custom: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
-enum Stemmer {
+pub(crate) enum Stemmer {
     Snowball { language: String },
     None {},
 }

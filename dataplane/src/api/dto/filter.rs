@@ -20,29 +20,29 @@ use crate::model::{
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FilterDto {
-    must: Option<OneOrMany<ConditionDto>>,
-    should: Option<OneOrMany<ConditionDto>>,
-    must_not: Option<OneOrMany<ConditionDto>>,
-    min_should: Option<MinShouldDto>,
+    pub(crate) must: Option<OneOrMany<ConditionDto>>,
+    pub(crate) should: Option<OneOrMany<ConditionDto>>,
+    pub(crate) must_not: Option<OneOrMany<ConditionDto>>,
+    pub(crate) min_should: Option<MinShouldDto>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct MinShouldDto {
-    conditions: Vec<ConditionDto>,
-    min_count: usize,
+pub(crate) struct MinShouldDto {
+    pub(crate) conditions: Vec<ConditionDto>,
+    pub(crate) min_count: usize,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NestedDto {
-    key: String,
-    filter: FilterDto,
+pub(crate) struct NestedDto {
+    pub(crate) key: String,
+    pub(crate) filter: FilterDto,
 }
 
 /// One thing, or a list of them.
 #[derive(Debug)]
-struct OneOrMany<T>(Vec<T>);
+pub(crate) struct OneOrMany<T>(pub(crate) Vec<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -66,59 +66,59 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
 /// All kinds of conditions at once: which one it is shows in the fields that are there.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct ConditionDto {
+pub(crate) struct ConditionDto {
     // On a field.
-    key: Option<String>,
-    r#match: Option<MatchDto>,
-    range: Option<RangeDto>,
-    values_count: Option<CountDto>,
-    geo_bounding_box: Option<GeoBoxDto>,
-    geo_radius: Option<GeoRadiusDto>,
-    geo_polygon: Option<GeoPolygonDto>,
+    pub(crate) key: Option<String>,
+    pub(crate) r#match: Option<MatchDto>,
+    pub(crate) range: Option<RangeDto>,
+    pub(crate) values_count: Option<CountDto>,
+    pub(crate) geo_bounding_box: Option<GeoBoxDto>,
+    pub(crate) geo_radius: Option<GeoRadiusDto>,
+    pub(crate) geo_polygon: Option<GeoPolygonDto>,
     // On a field, or of their own.
-    is_empty: Option<Emptiness>,
-    is_null: Option<Emptiness>,
+    pub(crate) is_empty: Option<Emptiness>,
+    pub(crate) is_null: Option<Emptiness>,
     // Of their own.
-    has_id: Option<Vec<PointId>>,
-    has_vector: Given,
-    slice: Given,
-    nested: Option<Box<NestedDto>>,
+    pub(crate) has_id: Option<Vec<PointId>>,
+    pub(crate) has_vector: Given,
+    pub(crate) slice: Given,
+    pub(crate) nested: Option<Box<NestedDto>>,
     // A filter inside.
-    must: Option<OneOrMany<ConditionDto>>,
-    should: Option<OneOrMany<ConditionDto>>,
-    must_not: Option<OneOrMany<ConditionDto>>,
-    min_should: Option<MinShouldDto>,
+    pub(crate) must: Option<OneOrMany<ConditionDto>>,
+    pub(crate) should: Option<OneOrMany<ConditionDto>>,
+    pub(crate) must_not: Option<OneOrMany<ConditionDto>>,
+    pub(crate) min_should: Option<MinShouldDto>,
 }
 
 /// `true` beside a key, or `{"key": ...}`.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Emptiness {
+pub(crate) enum Emptiness {
     Flag(bool),
     Field(PayloadField),
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PayloadField {
-    key: String,
+pub(crate) struct PayloadField {
+    pub(crate) key: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct MatchDto {
-    value: Option<ScalarDto>,
-    any: Option<Vec<ScalarDto>>,
-    except: Option<Vec<ScalarDto>>,
-    text: Option<String>,
-    text_any: Option<String>,
-    phrase: Option<String>,
-    prefix: Option<String>,
-    substring: Option<String>,
+pub(crate) struct MatchDto {
+    pub(crate) value: Option<ScalarDto>,
+    pub(crate) any: Option<Vec<ScalarDto>>,
+    pub(crate) except: Option<Vec<ScalarDto>>,
+    pub(crate) text: Option<String>,
+    pub(crate) text_any: Option<String>,
+    pub(crate) phrase: Option<String>,
+    pub(crate) prefix: Option<String>,
+    pub(crate) substring: Option<String>,
 }
 
 #[derive(Debug)]
-struct ScalarDto(Scalar);
+pub(crate) struct ScalarDto(pub(crate) Scalar);
 
 impl<'de> Deserialize<'de> for ScalarDto {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -151,16 +151,16 @@ impl<'de> Deserialize<'de> for ScalarDto {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct RangeDto {
-    gt: Option<Bound>,
-    gte: Option<Bound>,
-    lt: Option<Bound>,
-    lte: Option<Bound>,
+pub(crate) struct RangeDto {
+    pub(crate) gt: Option<Bound>,
+    pub(crate) gte: Option<Bound>,
+    pub(crate) lt: Option<Bound>,
+    pub(crate) lte: Option<Bound>,
 }
 
 /// A number, or a text that reads as a date and time (microseconds since 1970).
 #[derive(Clone, Copy, Debug)]
-enum Bound {
+pub(crate) enum Bound {
     Number(f64),
     DateTime(i64),
 }
@@ -194,11 +194,11 @@ impl<'de> Deserialize<'de> for Bound {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct CountDto {
-    gt: Option<u32>,
-    gte: Option<u32>,
-    lt: Option<u32>,
-    lte: Option<u32>,
+pub(crate) struct CountDto {
+    pub(crate) gt: Option<u32>,
+    pub(crate) gte: Option<u32>,
+    pub(crate) lt: Option<u32>,
+    pub(crate) lte: Option<u32>,
 }
 
 impl FilterDto {

@@ -9,36 +9,36 @@ use crate::model::{GeoArea, GeoPoint, MatchValue};
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PointDto {
-    lon: f64,
-    lat: f64,
+pub(crate) struct PointDto {
+    pub(crate) lon: f64,
+    pub(crate) lat: f64,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct GeoBoxDto {
-    top_left: PointDto,
-    bottom_right: PointDto,
+pub(crate) struct GeoBoxDto {
+    pub(crate) top_left: PointDto,
+    pub(crate) bottom_right: PointDto,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct GeoRadiusDto {
-    center: PointDto,
-    radius: f64,
+pub(crate) struct GeoRadiusDto {
+    pub(crate) center: PointDto,
+    pub(crate) radius: f64,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct GeoPolygonDto {
-    exterior: RingDto,
-    interiors: Option<Vec<RingDto>>,
+pub(crate) struct GeoPolygonDto {
+    pub(crate) exterior: RingDto,
+    pub(crate) interiors: Option<Vec<RingDto>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RingDto {
-    points: Vec<PointDto>,
+pub(crate) struct RingDto {
+    pub(crate) points: Vec<PointDto>,
 }
 
 fn bad(text: impl std::fmt::Display) -> ServiceError {
@@ -59,7 +59,7 @@ impl PointDto {
 }
 
 impl GeoBoxDto {
-    pub(super) fn into_model(self) -> Result<MatchValue, ServiceError> {
+    pub(crate) fn into_model(self) -> Result<MatchValue, ServiceError> {
         let top_left = self.top_left.into_model()?;
         let bottom_right = self.bottom_right.into_model()?;
         if top_left.lat < bottom_right.lat {
@@ -75,7 +75,7 @@ impl GeoBoxDto {
 }
 
 impl GeoRadiusDto {
-    pub(super) fn into_model(self) -> Result<MatchValue, ServiceError> {
+    pub(crate) fn into_model(self) -> Result<MatchValue, ServiceError> {
         let center = self.center.into_model()?;
         let radius = self.radius;
         if !(0.0..=f64::MAX).contains(&radius) {
@@ -89,7 +89,7 @@ impl GeoRadiusDto {
 
 impl GeoPolygonDto {
     /// Rings have at most `max_list` points, and there are at most so many.
-    pub(super) fn into_model(self, max_list: usize) -> Result<MatchValue, ServiceError> {
+    pub(crate) fn into_model(self, max_list: usize) -> Result<MatchValue, ServiceError> {
         let holes = self.interiors.unwrap_or_default();
         at_most("'geo_polygon.interiors'", holes.len(), max_list)?;
         Ok(MatchValue::Geo(GeoArea::Polygon {

@@ -28,8 +28,8 @@ const TUNING: &[&str] = &[
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateIndexDto {
-    field_name: String,
-    field_schema: Option<Value>,
+    pub(crate) field_name: String,
+    pub(crate) field_schema: Option<Value>,
 }
 
 impl CreateIndexDto {

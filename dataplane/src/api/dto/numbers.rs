@@ -5,9 +5,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
 /// A number as 32-bit float. Beyond that range it becomes infinite, which the check against the schema refuses.
-pub(super) struct Number(pub(super) f32);
+pub(crate) struct Number(pub(crate) f32);
 
-struct NumberVisitor;
+pub(crate) struct NumberVisitor;
 
 impl Visitor<'_> for NumberVisitor {
     type Value = f32;
@@ -32,7 +32,7 @@ impl<'de> Deserialize<'de> for Number {
 }
 
 /// Numbers as 32-bit floats.
-pub(super) struct Numbers(pub(super) Vec<f32>);
+pub(crate) struct Numbers(pub(crate) Vec<f32>);
 
 impl<'de> Deserialize<'de> for Numbers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for Numbers {
 }
 
 /// The first element of an array: it tells a vector from a list of vectors.
-pub(super) enum Component {
+pub(crate) enum Component {
     Number(f32),
     List(Vec<f32>),
 }

@@ -20,36 +20,36 @@ pub(crate) struct Checks<'a> {
 }
 
 /// `{"points": [...]}` or `{"batch": {...}}`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpsertDto {
-    points: Option<Vec<PointDto>>,
-    batch: Option<BatchDto>,
-    shard_key: Given,
-    update_filter: Given,
-    update_mode: Option<String>,
+    pub(crate) points: Option<Vec<PointDto>>,
+    pub(crate) batch: Option<BatchDto>,
+    pub(crate) shard_key: Given,
+    pub(crate) update_filter: Given,
+    pub(crate) update_mode: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PointDto {
-    id: PointId,
-    vector: VectorsInput,
-    payload: Option<Payload>,
+pub(crate) struct PointDto {
+    pub(crate) id: PointId,
+    pub(crate) vector: VectorsInput,
+    pub(crate) payload: Option<Payload>,
 }
 
 /// Points by columns.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BatchDto {
-    ids: Vec<PointId>,
-    vectors: BatchVectors,
-    payloads: Option<Vec<Option<Payload>>>,
+pub(crate) struct BatchDto {
+    pub(crate) ids: Vec<PointId>,
+    pub(crate) vectors: BatchVectors,
+    pub(crate) payloads: Option<Vec<Option<Payload>>>,
 }
 
 /// A list of vectors, or columns of named ones.
 #[derive(Debug)]
-enum BatchVectors {
+pub(crate) enum BatchVectors {
     List(Vec<VectorsInput>),
     Named(Vec<(String, Vec<VectorInput>)>),
 }
@@ -172,14 +172,14 @@ impl BatchDto {
 }
 
 /// New payload for some points.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetPayloadDto {
-    payload: Payload,
-    points: Option<Vec<PointId>>,
-    filter: Option<FilterDto>,
-    key: Option<String>,
-    shard_key: Given,
+    pub(crate) payload: Payload,
+    pub(crate) points: Option<Vec<PointId>>,
+    pub(crate) filter: Option<FilterDto>,
+    pub(crate) key: Option<String>,
+    pub(crate) shard_key: Given,
 }
 
 impl SetPayloadDto {
@@ -202,13 +202,13 @@ impl SetPayloadDto {
 }
 
 /// Keys to remove from some points' payloads.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeletePayloadDto {
-    keys: Vec<String>,
-    points: Option<Vec<PointId>>,
-    filter: Option<FilterDto>,
-    shard_key: Given,
+    pub(crate) keys: Vec<String>,
+    pub(crate) points: Option<Vec<PointId>>,
+    pub(crate) filter: Option<FilterDto>,
+    pub(crate) shard_key: Given,
 }
 
 impl DeletePayloadDto {
@@ -223,19 +223,19 @@ impl DeletePayloadDto {
 }
 
 /// New vectors for existing points.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpdateVectorsDto {
-    points: Vec<PointVectorDto>,
-    shard_key: Given,
-    update_filter: Given,
+    pub(crate) points: Vec<PointVectorDto>,
+    pub(crate) shard_key: Given,
+    pub(crate) update_filter: Given,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PointVectorDto {
-    id: PointId,
-    vector: VectorsInput,
+pub(crate) struct PointVectorDto {
+    pub(crate) id: PointId,
+    pub(crate) vector: VectorsInput,
 }
 
 impl UpdateVectorsDto {
@@ -267,13 +267,13 @@ impl UpdateVectorsDto {
 }
 
 /// Vectors to remove from some points.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeleteVectorsDto {
-    vector: Vec<String>,
-    points: Option<Vec<PointId>>,
-    filter: Option<FilterDto>,
-    shard_key: Given,
+    pub(crate) vector: Vec<String>,
+    pub(crate) points: Option<Vec<PointId>>,
+    pub(crate) filter: Option<FilterDto>,
+    pub(crate) shard_key: Given,
 }
 
 impl DeleteVectorsDto {
@@ -292,16 +292,16 @@ impl DeleteVectorsDto {
 }
 
 /// Several writes, applied one after the other.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OperationsDto {
-    operations: Vec<OperationDto>,
+    pub(crate) operations: Vec<OperationDto>,
 }
 
 /// One of several writes.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum OperationDto {
+pub(crate) enum OperationDto {
     Upsert(UpsertDto),
     Delete(SelectorDto),
     SetPayload(SetPayloadDto),
@@ -334,7 +334,7 @@ impl OperationsDto {
 }
 
 impl OperationDto {
-    fn into_op(self, checks: Checks<'_>) -> Result<WriteOp, ServiceError> {
+    pub(crate) fn into_op(self, checks: Checks<'_>) -> Result<WriteOp, ServiceError> {
         match self {
             OperationDto::Upsert(dto) => dto.into_op(checks),
             OperationDto::Delete(dto) => dto.into_model(checks.limits).map(WriteOp::Delete),

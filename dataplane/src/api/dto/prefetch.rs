@@ -10,27 +10,27 @@ use super::query::SearchParamsDto;
 use super::vector::QueryInput;
 
 /// A query whose results the one around it takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PrefetchDto {
-    pub(super) query: Option<QueryInput>,
-    pub(super) using: Option<String>,
-    pub(super) filter: Option<FilterDto>,
-    pub(super) params: Option<SearchParamsDto>,
-    pub(super) score_threshold: Option<f64>,
-    pub(super) limit: Option<usize>,
+pub(crate) struct PrefetchDto {
+    pub(crate) query: Option<QueryInput>,
+    pub(crate) using: Option<String>,
+    pub(crate) filter: Option<FilterDto>,
+    pub(crate) params: Option<SearchParamsDto>,
+    pub(crate) score_threshold: Option<f64>,
+    pub(crate) limit: Option<usize>,
     #[serde(default)]
-    pub(super) prefetch: Prefetches,
-    pub(super) lookup_from: Given,
+    pub(crate) prefetch: Prefetches,
+    pub(crate) lookup_from: Given,
 }
 
 /// One, a list, or none.
 #[derive(Debug, Default)]
-pub(super) struct Prefetches(pub(super) Vec<PrefetchDto>);
+pub(crate) struct Prefetches(pub(crate) Vec<PrefetchDto>);
 
 impl Prefetches {
     /// How many there are, and how many levels of them.
-    pub(super) fn size(&self) -> (usize, usize) {
+    pub(crate) fn size(&self) -> (usize, usize) {
         self.0.iter().fold((0, 0), |(count, depth), prefetch| {
             let (inner_count, inner_depth) = prefetch.prefetch.size();
             (count + 1 + inner_count, depth.max(1 + inner_depth))

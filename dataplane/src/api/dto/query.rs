@@ -34,26 +34,26 @@ const BATCH_RESULTS: usize = 100;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct SearchParamsDto {
-    hnsw_ef: Option<usize>,
-    exact: Option<bool>,
-    idf: Given,
-    quantization: Option<QuantizationDto>,
+pub(crate) struct SearchParamsDto {
+    pub(crate) hnsw_ef: Option<usize>,
+    pub(crate) exact: Option<bool>,
+    pub(crate) idf: Given,
+    pub(crate) quantization: Option<QuantizationDto>,
     // What is not indexed yet is small here, and Qdrant looks at small parts also when this is set.
     #[serde(rename = "indexed_only")]
-    _indexed_only: Option<bool>,
+    pub(crate) _indexed_only: Option<bool>,
     // Another way to walk a graph under a filter.
     #[serde(rename = "acorn")]
-    _acorn: Given,
+    pub(crate) _acorn: Given,
 }
 
 /// Use of codes.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct QuantizationDto {
-    ignore: Option<bool>,
-    rescore: Option<bool>,
-    oversampling: Option<f64>,
+pub(crate) struct QuantizationDto {
+    pub(crate) ignore: Option<bool>,
+    pub(crate) rescore: Option<bool>,
+    pub(crate) oversampling: Option<f64>,
 }
 
 impl QuantizationDto {
@@ -73,46 +73,46 @@ impl QuantizationDto {
 }
 
 /// A query of the universal query API.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QueryDto {
-    query: Option<QueryInput>,
-    filter: Option<FilterDto>,
-    params: Option<SearchParamsDto>,
-    score_threshold: Option<f64>,
-    limit: Option<usize>,
-    offset: Option<usize>,
+    pub(crate) query: Option<QueryInput>,
+    pub(crate) filter: Option<FilterDto>,
+    pub(crate) params: Option<SearchParamsDto>,
+    pub(crate) score_threshold: Option<f64>,
+    pub(crate) limit: Option<usize>,
+    pub(crate) offset: Option<usize>,
     #[serde(alias = "with_vectors")]
-    with_vector: Option<WithVector>,
-    with_payload: Option<WithPayload>,
-    using: Option<String>,
+    pub(crate) with_vector: Option<WithVector>,
+    pub(crate) with_payload: Option<WithPayload>,
+    pub(crate) using: Option<String>,
     #[serde(default)]
-    prefetch: Prefetches,
-    lookup_from: Given,
-    shard_key: Given,
+    pub(crate) prefetch: Prefetches,
+    pub(crate) lookup_from: Given,
+    pub(crate) shard_key: Given,
 }
 
 /// Several queries.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Batch<T> {
-    searches: Vec<T>,
+    pub(crate) searches: Vec<T>,
 }
 
 /// A query of the older search API.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchDto {
-    vector: SearchVector,
-    filter: Option<FilterDto>,
-    params: Option<SearchParamsDto>,
-    score_threshold: Option<f64>,
-    limit: usize,
-    offset: Option<usize>,
+    pub(crate) vector: SearchVector,
+    pub(crate) filter: Option<FilterDto>,
+    pub(crate) params: Option<SearchParamsDto>,
+    pub(crate) score_threshold: Option<f64>,
+    pub(crate) limit: usize,
+    pub(crate) offset: Option<usize>,
     #[serde(alias = "with_vectors")]
-    with_vector: Option<WithVector>,
-    with_payload: Option<WithPayload>,
-    shard_key: Given,
+    pub(crate) with_vector: Option<WithVector>,
+    pub(crate) with_payload: Option<WithPayload>,
+    pub(crate) shard_key: Given,
 }
 
 /// One of the two APIs' queries.
@@ -194,17 +194,17 @@ impl<T: IntoPlan> Batch<T> {
 }
 
 /// What queries have in common, also those inside others.
-struct Parts {
-    query: Option<QueryInput>,
-    using: Option<String>,
-    prefetch: Prefetches,
-    filter: Option<FilterDto>,
-    params: Option<SearchParamsDto>,
-    score_threshold: Option<f64>,
-    limit: usize,
-    offset: usize,
-    with_vector: Option<WithVector>,
-    with_payload: Option<WithPayload>,
+pub(crate) struct Parts {
+    pub(crate) query: Option<QueryInput>,
+    pub(crate) using: Option<String>,
+    pub(crate) prefetch: Prefetches,
+    pub(crate) filter: Option<FilterDto>,
+    pub(crate) params: Option<SearchParamsDto>,
+    pub(crate) score_threshold: Option<f64>,
+    pub(crate) limit: usize,
+    pub(crate) offset: usize,
+    pub(crate) with_vector: Option<WithVector>,
+    pub(crate) with_payload: Option<WithPayload>,
 }
 
 impl From<PrefetchDto> for Parts {
@@ -372,14 +372,14 @@ fn filter(dto: Option<FilterDto>, limits: &Limits) -> Result<Option<Filter>, Ser
 }
 
 /// Points by id.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RetrieveDto {
-    ids: Vec<PointId>,
-    with_payload: Option<WithPayload>,
+    pub(crate) ids: Vec<PointId>,
+    pub(crate) with_payload: Option<WithPayload>,
     #[serde(alias = "with_vectors")]
-    with_vector: Option<WithVector>,
-    shard_key: Given,
+    pub(crate) with_vector: Option<WithVector>,
+    pub(crate) shard_key: Given,
 }
 
 impl RetrieveDto {
@@ -403,17 +403,17 @@ impl RetrieveDto {
 }
 
 /// A page of points.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScrollDto {
-    filter: Option<FilterDto>,
-    limit: Option<usize>,
-    offset: Option<PointId>,
-    with_payload: Option<WithPayload>,
+    pub(crate) filter: Option<FilterDto>,
+    pub(crate) limit: Option<usize>,
+    pub(crate) offset: Option<PointId>,
+    pub(crate) with_payload: Option<WithPayload>,
     #[serde(alias = "with_vectors")]
-    with_vector: Option<WithVector>,
-    order_by: Given,
-    shard_key: Given,
+    pub(crate) with_vector: Option<WithVector>,
+    pub(crate) order_by: Given,
+    pub(crate) shard_key: Given,
 }
 
 impl ScrollDto {
@@ -439,14 +439,14 @@ impl ScrollDto {
 }
 
 /// How many points.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CountDto {
-    filter: Option<FilterDto>,
+    pub(crate) filter: Option<FilterDto>,
     // Counts are always exact, which is also a good approximation.
     #[serde(rename = "exact")]
-    _exact: Option<bool>,
-    shard_key: Given,
+    pub(crate) _exact: Option<bool>,
+    pub(crate) shard_key: Given,
 }
 
 impl CountDto {

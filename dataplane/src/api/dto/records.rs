@@ -6,7 +6,7 @@ use crate::api::extract::position_number;
 use crate::model::{Payload, PointId, Record, ScoredPoint, Vector, Vectors};
 
 /// Vectors as Qdrant answers them: a lone unnamed one bare, others by name.
-struct VectorsDto(Vectors);
+pub(crate) struct VectorsDto(pub(crate) Vectors);
 
 impl Serialize for VectorsDto {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -23,7 +23,7 @@ impl Serialize for VectorsDto {
     }
 }
 
-struct VectorDto<'v>(&'v Vector);
+pub(crate) struct VectorDto<'v>(pub(crate) &'v Vector);
 
 impl Serialize for VectorDto<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -50,10 +50,10 @@ impl Serialize for VectorDto<'_> {
 /// A point by id.
 #[derive(serde::Serialize)]
 pub(crate) struct RecordDto {
-    id: PointId,
-    payload: Option<Payload>,
+    pub(crate) id: PointId,
+    pub(crate) payload: Option<Payload>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    vector: Option<VectorsDto>,
+    pub(crate) vector: Option<VectorsDto>,
 }
 
 impl From<Record> for RecordDto {
@@ -74,13 +74,13 @@ impl From<Record> for RecordDto {
 /// A search hit.
 #[derive(serde::Serialize)]
 pub(crate) struct HitDto {
-    id: PointId,
-    version: u64,
-    score: f32,
+    pub(crate) id: PointId,
+    pub(crate) version: u64,
+    pub(crate) score: f32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<Payload>,
+    pub(crate) payload: Option<Payload>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    vector: Option<VectorsDto>,
+    pub(crate) vector: Option<VectorsDto>,
 }
 
 impl From<ScoredPoint> for HitDto {

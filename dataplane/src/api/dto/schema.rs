@@ -12,48 +12,48 @@ use crate::service::Limits;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VectorParamsDto {
-    size: usize,
-    distance: Distance,
-    hnsw_config: Option<HnswDto>,
-    quantization_config: Option<Value>,
-    multivector_config: Option<MultivectorDto>,
-    datatype: Option<String>,
+    pub(crate) size: usize,
+    pub(crate) distance: Distance,
+    pub(crate) hnsw_config: Option<HnswDto>,
+    pub(crate) quantization_config: Option<Value>,
+    pub(crate) multivector_config: Option<MultivectorDto>,
+    pub(crate) datatype: Option<String>,
     #[serde(rename = "on_disk")]
-    _on_disk: Given,
+    pub(crate) _on_disk: Given,
     #[serde(rename = "memory")]
-    _memory: Given,
+    pub(crate) _memory: Given,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct MultivectorDto {
+pub(crate) struct MultivectorDto {
     #[serde(rename = "comparator")]
-    _comparator: ComparatorDto,
+    pub(crate) _comparator: ComparatorDto,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum ComparatorDto {
+pub(crate) enum ComparatorDto {
     MaxSim,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct HnswDto {
-    m: Option<u32>,
-    ef_construct: Option<u32>,
+    pub(crate) m: Option<u32>,
+    pub(crate) ef_construct: Option<u32>,
     #[serde(rename = "full_scan_threshold")]
-    _full_scan_threshold: Given,
+    pub(crate) _full_scan_threshold: Given,
     #[serde(rename = "max_indexing_threads")]
-    _max_indexing_threads: Given,
+    pub(crate) _max_indexing_threads: Given,
     #[serde(rename = "on_disk")]
-    _on_disk: Given,
+    pub(crate) _on_disk: Given,
     #[serde(rename = "memory")]
-    _memory: Given,
+    pub(crate) _memory: Given,
     #[serde(rename = "payload_m")]
-    _payload_m: Given,
+    pub(crate) _payload_m: Given,
     #[serde(rename = "inline_storage")]
-    _inline_storage: Given,
+    pub(crate) _inline_storage: Given,
 }
 
 impl VectorParamsDto {
@@ -105,29 +105,29 @@ impl VectorParamsDto {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct QuantizationDto {
-    scalar: Option<ScalarDto>,
-    binary: Option<BinaryDto>,
-    product: Given,
-    turbo: Given,
+pub(crate) struct QuantizationDto {
+    pub(crate) scalar: Option<ScalarDto>,
+    pub(crate) binary: Option<BinaryDto>,
+    pub(crate) product: Given,
+    pub(crate) turbo: Given,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ScalarDto {
-    r#type: ScalarType,
+pub(crate) struct ScalarDto {
+    pub(crate) r#type: ScalarType,
     // The engine chooses the range of its codes by itself.
     #[serde(rename = "quantile")]
-    _quantile: Option<f64>,
+    pub(crate) _quantile: Option<f64>,
     #[serde(rename = "always_ram")]
-    _always_ram: Given,
+    pub(crate) _always_ram: Given,
     #[serde(rename = "memory")]
-    _memory: Given,
+    pub(crate) _memory: Given,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum ScalarType {
+pub(crate) enum ScalarType {
     Int8,
     /// An addition of Brainy's.
     Int4,
@@ -135,15 +135,15 @@ enum ScalarType {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BinaryDto {
-    encoding: Option<String>,
+pub(crate) struct BinaryDto {
+    pub(crate) encoding: Option<String>,
     // Queries are always compared at more bits than stored vectors.
     #[serde(rename = "query_encoding")]
-    _query_encoding: Given,
+    pub(crate) _query_encoding: Given,
     #[serde(rename = "always_ram")]
-    _always_ram: Given,
+    pub(crate) _always_ram: Given,
     #[serde(rename = "memory")]
-    _memory: Given,
+    pub(crate) _memory: Given,
 }
 
 /// Codes as Qdrant's API names them: `{"scalar": {"type": "int8" | "int4"}}`, `{"binary": {}}` or `"Disabled"`.
@@ -181,27 +181,27 @@ pub(crate) fn quantization(field: &str, value: Value) -> Result<Quantization, Se
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SparseParamsDto {
-    modifier: Option<ModifierDto>,
-    index: Option<SparseIndexDto>,
+    pub(crate) modifier: Option<ModifierDto>,
+    pub(crate) index: Option<SparseIndexDto>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum ModifierDto {
+pub(crate) enum ModifierDto {
     None,
     Idf,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SparseIndexDto {
-    datatype: Option<String>,
+pub(crate) struct SparseIndexDto {
+    pub(crate) datatype: Option<String>,
     #[serde(rename = "full_scan_threshold")]
-    _full_scan_threshold: Given,
+    pub(crate) _full_scan_threshold: Given,
     #[serde(rename = "on_disk")]
-    _on_disk: Given,
+    pub(crate) _on_disk: Given,
     #[serde(rename = "memory")]
-    _memory: Given,
+    pub(crate) _memory: Given,
 }
 
 impl SparseParamsDto {

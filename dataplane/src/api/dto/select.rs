@@ -14,7 +14,7 @@ use crate::service::Limits;
 
 /// `true`, `false`, a list of paths, `{"include": [...]}` or `{"exclude": [...]}`.
 #[derive(Debug)]
-pub(crate) struct WithPayload(PayloadSelector);
+pub(crate) struct WithPayload(pub(crate) PayloadSelector);
 
 impl WithPayload {
     /// What to return; `default` when the request does not say.
@@ -121,12 +121,12 @@ pub(crate) fn check_names(
 }
 
 /// `points` or `filter`, of a delete and its kin.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SelectorDto {
-    points: Option<Vec<PointId>>,
-    filter: Option<FilterDto>,
-    shard_key: Given,
+    pub(crate) points: Option<Vec<PointId>>,
+    pub(crate) filter: Option<FilterDto>,
+    pub(crate) shard_key: Given,
 }
 
 impl SelectorDto {

@@ -152,7 +152,7 @@ impl<'de> Deserialize<'de> for VectorInput {
     }
 }
 
-struct InputVisitor;
+pub(crate) struct InputVisitor;
 
 impl<'de> Visitor<'de> for InputVisitor {
     type Value = VectorInput;
@@ -209,14 +209,14 @@ const SPARSE: &[&str] = &["indices", "values"];
 
 /// Fields of an object that stands for a vector.
 #[derive(Default)]
-struct Fields {
-    indices: Option<Vec<u32>>,
-    values: Option<Vec<f32>>,
-    text: Option<String>,
-    model: Option<String>,
-    options: Option<serde_json::Value>,
+pub(crate) struct Fields {
+    pub(crate) indices: Option<Vec<u32>>,
+    pub(crate) values: Option<Vec<f32>>,
+    pub(crate) text: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) options: Option<serde_json::Value>,
     /// Something other than a text that a model is to make into a vector.
-    inference: bool,
+    pub(crate) inference: bool,
 }
 
 impl Fields {
@@ -351,7 +351,7 @@ pub(crate) enum QueryInput {
 /// Kinds of fusion by name.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum FusionName {
+pub(crate) enum FusionName {
     Rrf,
     Dbsf,
 }
@@ -359,9 +359,9 @@ enum FusionName {
 /// Parameters of reciprocal-rank fusion.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RrfDto {
-    k: Option<u32>,
-    weights: Option<Vec<f32>>,
+pub(crate) struct RrfDto {
+    pub(crate) k: Option<u32>,
+    pub(crate) weights: Option<Vec<f32>>,
 }
 
 impl From<RrfDto> for Fusion {
