@@ -1,6 +1,7 @@
 //! The command line of brainyd.
 
 mod pre_stop;
+mod server;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use crate::engine::{BuildOptions, GraphBuilder};
 use crate::memory;
 
 pub use pre_stop::PreStop;
+pub use server::ServerArgs;
 
 /// What this process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -186,6 +188,9 @@ pub struct Cli {
     /// Form of the log lines.
     #[arg(long, env = "BRAINY_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
+    /// Limits of the server.
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// Stop when standard input is closed, so that this process does not outlive the one that started it.
     #[arg(long)]
     pub exit_with_parent: bool,

@@ -16,7 +16,7 @@ use brainy_dataplane::api::{self, ApiConfig, ApiKeys};
 use brainy_dataplane::cli::{Cli, Invocation, LogFormat, PreStop};
 use brainy_dataplane::node::{Node, NodeConfig, rpc};
 use brainy_dataplane::pre_stop;
-use brainy_http_server::serve_tls;
+use brainy_http_server::{Options, ServerMetrics, serve_with};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, Stdin};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -182,6 +182,7 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
     };
     let mut registry = Registry::default();
     let metrics = ApiMetrics::register(&mut registry);
+    let connections = ServerMetrics::register(&mut registry);
     let node = Node::start(config, watcher, registry)
         .await
         .map_err(|e| start::node_failure(&e))?;
@@ -199,11 +200,13 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
     let app = api::without_browsers(app, &keys);
     tracing::info!(%address, tls = tls.is_some(), role = ?cli.role, instance = %cli.instance, "serving");
     let closing = CancellationToken::new();
-    let ends = closing.clone();
-    let server = match tls {
-        Some(tls) => tokio::spawn(serve_tls(listener, tls.server, app, ends, GRACE)),
-        None => tokio::spawn(brainy_http_server::serve(listener, app, ends, GRACE)),
+    let options = Options {
+        tls: tls.map(|tls| tls.server),
+        limits: cli.server.limits(),
+        metrics: connections,
+        grace: GRACE,
     };
+    let server = tokio::spawn(serve_with(listener, app, closing.clone(), options));
     Ok(Running {
         node,
         closing,

@@ -1,4 +1,5 @@
-//! TLS: what a server shows, and whom a client trusts. rustls with ring, TLS 1.2 and 1.3, HTTP/1.1.
+//! TLS: what a server shows, and whom a client trusts. rustls with ring, TLS 1.2 and 1.3; servers speak HTTP/2 and HTTP/1.1,
+//! clients HTTP/1.1.
 
 mod pinned;
 
@@ -16,8 +17,10 @@ use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore, ServerConfig};
 
 use pinned::Pinned;
 
-/// The only protocol inside of TLS (RFC 7301).
+/// Protocols inside of TLS (RFC 7301).
 const HTTP_1_1: &[u8] = b"http/1.1";
+/// What gRPC needs (RFC 9113, 3.2).
+const HTTP_2: &[u8] = b"h2";
 /// What a server shows.
 const CHAIN: &str = "a certificate chain";
 
@@ -100,7 +103,7 @@ impl ServerTls {
                 key: key.to_owned(),
                 source,
             })?;
-        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+        config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
