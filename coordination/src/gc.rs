@@ -6,7 +6,7 @@
 //!   deposed deletes nothing that a successor needs.
 //! - *Objects beyond a fence*, which are never replayed, go with the slots before it.
 //! - *Objects that cannot be read* stay if they lie where a fence may be.
-//! - *Segments* that the manifest does not name, a grace period after this collector first saw them unnamed, and
+//! - *Segments* that neither the manifest nor a snapshot names, a grace period after this collector first saw them unnamed, and
 //!   only those built under its own or an earlier epoch (the epoch is in the name): a successor's segment that is
 //!   uploaded but not published yet is out of reach of a paused collector. Its own unpublished segments it is told of.
 //!
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::keys;
 use crate::partition::PartitionManifest;
+use crate::snapshot::PinReader;
 use crate::store::StoreError;
 use crate::store::retry::Store;
 use crate::types::{LogPosition, PartitionId, SegmentId};
@@ -34,7 +35,7 @@ pub enum GcError {
     /// The last object of an epoch could not be read to see whether it is a fence.
     #[error(transparent)]
     Wal(#[from] WalError),
-    /// The manifest could not be read.
+    /// The manifest or a snapshot could not be read.
     #[error(transparent)]
     Document(#[from] crate::document::DocumentError),
 }
@@ -55,6 +56,7 @@ pub struct Collector {
     partition: PartitionId,
     epoch: u64,
     grace: Duration,
+    pins: PinReader,
     /// Positions that the manifest had passed, with the moment we first knew it; ascending.
     passed: Vec<(Instant, LogPosition)>,
     /// Segments that nothing named, with the moment we first saw it.
@@ -68,6 +70,7 @@ impl Collector {
     #[must_use]
     pub fn new(store: Store, partition: PartitionId, epoch: u64, grace: Duration) -> Self {
         Self {
+            pins: PinReader::new(store.clone()),
             store,
             partition,
             epoch,
@@ -76,6 +79,12 @@ impl Collector {
             unnamed: BTreeMap::new(),
             swept: None,
         }
+    }
+
+    /// The same collector, with what `pins` has read of snapshots already.
+    #[must_use]
+    pub fn with_pins(self, pins: PinReader) -> Self {
+        Self { pins, ..self }
     }
 
     /// Removes what may go now. `building` are segments of this owner that are not published yet, also those whose
@@ -174,13 +183,18 @@ impl Collector {
         }
         // Read after the listing: a segment published in between is named.
         let named = self.named_segments().await?;
-        let now = Instant::now();
-        let candidates: BTreeSet<SegmentId> = objects
+        let mut candidates: BTreeSet<SegmentId> = objects
             .keys()
             .filter(|id| id.epoch().is_some_and(|e| e <= self.epoch))
             .filter(|id| !named.contains(*id) && !building.contains(*id))
             .cloned()
             .collect();
+        if !candidates.is_empty() {
+            // Read after the manifest: a snapshot that begins later reads a manifest without these ([`crate::snapshot`]).
+            let pins = self.pins.of(&self.partition.collection).await?;
+            candidates.retain(|id| !pins.hold(self.partition.index, id));
+        }
+        let now = Instant::now();
         self.unnamed.retain(|id, _| candidates.contains(id));
         for id in candidates {
             self.unnamed.entry(id).or_insert(now);

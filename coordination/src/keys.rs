@@ -16,6 +16,8 @@ pub const CONFIG: &str = "_brainy/config.json";
 pub const MEMBERS: &str = "_brainy/members/";
 /// Event log, one object an event.
 pub const EVENTS: &str = "_brainy/events/";
+/// Snapshots, one object each.
+pub const SNAPSHOTS: &str = "_brainy/snapshots/";
 /// Objects of the start-up probe.
 pub const PROBES: &str = "_brainy/probe/";
 
@@ -35,6 +37,19 @@ pub fn lock(partition: &PartitionId) -> String {
 #[must_use]
 pub fn event(sequence: u64) -> String {
     format!("{EVENTS}{sequence:020}")
+}
+
+/// Snapshot `name`.
+#[must_use]
+pub fn snapshot(name: &str) -> String {
+    format!("{SNAPSHOTS}{name}.json")
+}
+
+/// The name of the snapshot that a key stands for, if it is one.
+#[must_use]
+pub fn parse_snapshot(key: &str) -> Option<&str> {
+    let name = key.strip_prefix(SNAPSHOTS)?.strip_suffix(".json")?;
+    (!name.contains('/')).then_some(name)
 }
 
 /// Everything in the log of a partition.
@@ -93,6 +108,19 @@ pub fn segments(partition: &PartitionId) -> String {
 #[must_use]
 pub fn segment_file(partition: &PartitionId, segment: &SegmentId, file: &str) -> String {
     format!("segments/{partition}/{segment}/{file}")
+}
+
+/// The partition's number and the segment that a key below `segments/{collection}/` belongs to.
+#[must_use]
+pub fn parse_segment(collection: &CollectionUid, key: &str) -> Option<(u32, SegmentId)> {
+    let rest = key.strip_prefix("segments/")?;
+    let mut parts = rest
+        .strip_prefix(collection.as_str())?
+        .strip_prefix('/')?
+        .split('/');
+    let index = parts.next()?.parse().ok()?;
+    let segment = SegmentId::new(parts.next()?).ok()?;
+    Some((index, segment))
 }
 
 /// Prefixes that hold everything of one collection, for its removal.

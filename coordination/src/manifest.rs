@@ -11,6 +11,7 @@
 //! - A create whose answer was lost is repeated with the same creation nonce and recognises itself.
 //! - A drop that is repeated drops only the uid it met first, never a collection made under the same name since.
 
+mod recovery;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,9 @@ use crate::keys;
 use crate::store::retry::Store;
 use crate::types::{CollectionUid, NameError, Nonce, PartitionId};
 
+pub use recovery::{
+    Recovery, abandon_recovery, beat_recovery, begin_recovery, finish_recovery,
+};
 pub use schema::{
     DenseParams, Distance, HnswParams, MAX_VECTOR_NAME, MAX_VECTOR_SIZE, MAX_VECTORS, Quantization,
     SchemaError, SparseParams, VectorSchema,
@@ -75,6 +79,22 @@ pub enum ManifestError {
     DroppedMeanwhile {
         /// The name.
         name: String,
+    },
+    /// The vectors of a snapshot are not those of the collection that it would replace.
+    #[error(
+        "the vectors of the snapshot are not those of collection '{name}'. Recover it under another name, or drop that collection first"
+    )]
+    Incompatible {
+        /// The collection.
+        name: String,
+    },
+    /// The objects of a recovery may be gone.
+    #[error(
+        "the recovery of {uid} was given up meanwhile because it made no progress. Recover again"
+    )]
+    RecoveryAbandoned {
+        /// Which.
+        uid: CollectionUid,
     },
 }
 
@@ -169,6 +189,9 @@ pub struct ClusterManifest {
     /// Collections being removed.
     #[serde(default)]
     pub dropped: BTreeMap<CollectionUid, DroppedCollection>,
+    /// Collections that are being copied from snapshots.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub recovering: BTreeMap<CollectionUid, Recovery>,
 }
 
 impl Document for ClusterManifest {
@@ -184,6 +207,7 @@ impl ClusterManifest {
             cluster: Nonce::random(),
             collections: BTreeMap::new(),
             dropped: BTreeMap::new(),
+            recovering: BTreeMap::new(),
         }
     }
 
@@ -201,14 +225,17 @@ impl ClusterManifest {
             .map(|(name, c)| (name.as_str(), c))
     }
 
-    /// A uid that no collection, living or being removed, has: the name and 32 bits of the creation nonce, others of its
+    /// A uid that no collection, living, being recovered or being removed, has: the name and 32 bits of the creation nonce, others of its
     /// bits where those are taken. All four being taken is not brought by chance.
     fn free_uid(&self, name: &str, created: Nonce) -> Result<CollectionUid, NameError> {
         // '.' and '-' sort before '/': a listing in directory order would differ from one in byte order.
         let safe: String = name.replace(['.', '-'], "_");
         let mut uid = CollectionUid::new(format!("{safe}-{:08x}", created.0 as u32))?;
         for word in 1..4 {
-            if self.by_uid(&uid).is_none() && !self.dropped.contains_key(&uid) {
+            let taken = self.by_uid(&uid).is_some()
+                || self.dropped.contains_key(&uid)
+                || self.recovering.contains_key(&uid);
+            if !taken {
                 break;
             }
             uid = CollectionUid::new(format!("{safe}-{:08x}", (created.0 >> (32 * word)) as u32))?;

@@ -107,7 +107,7 @@ async fn set_up(world: &Arc<World>) {
     let manifest = ClusterManifest {
         cluster: Nonce(1),
         collections: BTreeMap::from([("lists".to_owned(), collection)]),
-        dropped: BTreeMap::new(),
+        ..ClusterManifest::generate()
     };
     document::try_write(&store, keys::MANIFEST, None, manifest)
         .await
