@@ -1,48 +1,88 @@
 //! Collections: list, create, look at, drop; their payload indexes.
 
-use axum::Router;
-use axum::routing::{delete, get, put};
 use brainy_coordination::manifest::check_collection_name;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::AppState;
 use super::body::Body;
 use super::dto::check_paths;
 use super::dto::collection::{CreateCollectionDto, info_document};
+use super::dto::described::{CollectionNameDto, CollectionsDto, ExistsDto};
 use super::dto::index::CreateIndexDto;
 use super::errors::Answer;
 use super::extract::{Call, Path, UpdateResult};
+use super::guard::Class;
+use super::routes::Routes;
 use crate::error::ServiceError;
 use crate::model::WriteReceipt;
 
-pub(super) fn reads() -> Router<AppState> {
-    Router::new()
-        .route("/collections", get(list))
-        .route("/collections/{name}", get(info))
-        .route("/collections/{name}/exists", get(exists))
+pub(super) fn routes() -> Routes {
+    reads().merge(changes()).merge(indexes())
 }
 
-pub(super) fn changes() -> Router<AppState> {
-    Router::new().route("/collections/{name}", put(create).delete(drop_collection))
+fn reads() -> Routes {
+    Routes::new("Collections", Class::Read)
+        .get(
+            "get_collections",
+            "/collections",
+            list,
+            "Lists the collections.",
+        )
+        .get(
+            "get_collection",
+            "/collections/{name}",
+            info,
+            "Describes a collection.",
+        )
+        .get(
+            "collection_exists",
+            "/collections/{name}/exists",
+            exists,
+            "Tells whether there is such a collection.",
+        )
+}
+
+fn changes() -> Routes {
+    Routes::new("Collections", Class::Change)
+        .put(
+            "create_collection",
+            "/collections/{name}",
+            create,
+            "Creates a collection.",
+        )
+        .delete(
+            "delete_collection",
+            "/collections/{name}",
+            drop_collection,
+            "Drops a collection with all its points; false if there is none.",
+        )
 }
 
 /// Not changes: who may write points may create indexes in Qdrant too.
-pub(super) fn indexes() -> Router<AppState> {
-    Router::new()
-        .route("/collections/{name}/index", put(create_index))
-        .route("/collections/{name}/index/{field}", delete(delete_index))
+fn indexes() -> Routes {
+    Routes::new("Indexes", Class::Write)
+        .put(
+            "create_field_index",
+            "/collections/{name}/index",
+            create_index,
+            "Indexes a field of payloads, which makes filters on it fast.",
+        )
+        .delete(
+            "delete_field_index",
+            "/collections/{name}/index/{field}",
+            delete_index,
+            "Drops the index of a field.",
+        )
 }
 
-async fn list(call: Call) -> Answer {
+async fn list(call: Call) -> Answer<CollectionsDto> {
     let names = call.service.collections().await?;
-    let collections: Vec<_> = names
-        .into_iter()
-        .map(|name| json!({"name": name}))
-        .collect();
-    call.ok(json!({"collections": collections}))
+    let collections = names.into_iter().map(|name| CollectionNameDto { name });
+    call.ok(CollectionsDto {
+        collections: collections.collect(),
+    })
 }
 
-async fn info(call: Call, Path(name): Path<String>) -> Answer {
+async fn info(call: Call, Path(name): Path<String>) -> Answer<Value> {
     call.ok(describe(&call, &name).await?)
 }
 
@@ -51,8 +91,9 @@ pub(super) async fn describe(call: &Call, name: &str) -> Result<Value, ServiceEr
     Ok(info_document(&call.service.info(name).await?))
 }
 
-async fn exists(call: Call, Path(name): Path<String>) -> Answer {
-    call.ok(json!({"exists": is_there(&call, &name).await?}))
+async fn exists(call: Call, Path(name): Path<String>) -> Answer<ExistsDto> {
+    let exists = is_there(&call, &name).await?;
+    call.ok(ExistsDto { exists })
 }
 
 /// Whether there is a collection of this name.
@@ -68,7 +109,7 @@ async fn create(
     call: Call,
     Path(name): Path<String>,
     Body(dto): Body<CreateCollectionDto>,
-) -> Answer {
+) -> Answer<bool> {
     call.ok(make(&call, &name, dto).await?)
 }
 
@@ -84,7 +125,7 @@ pub(super) async fn make(
     Ok(true)
 }
 
-async fn drop_collection(call: Call, Path(name): Path<String>) -> Answer {
+async fn drop_collection(call: Call, Path(name): Path<String>) -> Answer<bool> {
     call.ok(call.service.drop_collection(&name).await?)
 }
 
@@ -92,7 +133,7 @@ async fn create_index(
     call: Call,
     Path(name): Path<String>,
     Body(dto): Body<CreateIndexDto>,
-) -> Answer {
+) -> Answer<UpdateResult> {
     call.ok(add_index(&call, &name, dto).await?)
 }
 
@@ -109,7 +150,10 @@ pub(super) async fn add_index(
     Ok(call.update_result(&WriteReceipt::default()))
 }
 
-async fn delete_index(call: Call, Path((name, field)): Path<(String, String)>) -> Answer {
+async fn delete_index(
+    call: Call,
+    Path((name, field)): Path<(String, String)>,
+) -> Answer<UpdateResult> {
     call.ok(remove_index(&call, &name, &field).await?)
 }
 

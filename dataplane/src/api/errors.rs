@@ -5,10 +5,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::extract::Reply;
 use crate::error::ServiceError;
 
-/// What handlers return.
-pub(super) type Answer = Result<Response, ApiError>;
+/// What handlers return: a `T` in Qdrant's envelope, or an error.
+pub(super) type Answer<T> = Result<Reply<T>, ApiError>;
 
 /// An answer that is not a success.
 #[derive(Clone, Debug)]

@@ -1,13 +1,16 @@
 //! What handlers get from a request's head: parameters and path; and how they answer.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use brainy_coordination::types::{LogPosition, Nonce};
+use bytes::Bytes;
+use schemars::{JsonSchema, Schema, json_schema};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -200,12 +203,61 @@ struct Envelope<T> {
     time: f64,
 }
 
+/// The schema of an envelope around `result`.
+pub(super) fn envelope_schema(result: &Schema) -> Schema {
+    json_schema!({
+        "type": "object",
+        "required": ["result", "status", "time"],
+        "properties": {
+            "result": result,
+            "status": {"const": "ok"},
+            "time": {"type": "number", "minimum": 0, "description": "Seconds that the answer took."},
+        },
+    })
+}
+
+/// An answer that holds a `T` in Qdrant's envelope.
+pub(super) struct Reply<T> {
+    pub(super) response: Response,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> IntoResponse for Reply<T> {
+    fn into_response(self) -> Response {
+        self.response
+    }
+}
+
+/// An answer that is a `T` as JSON, without envelope.
+pub(super) struct Document<T> {
+    response: Response,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Document<T> {
+    /// A document that was written before.
+    pub(super) fn of_text(text: Bytes) -> Self {
+        let kind = HeaderValue::from_static("application/json");
+        Self {
+            response: ([(header::CONTENT_TYPE, kind)], text).into_response(),
+            of: PhantomData,
+        }
+    }
+}
+
+impl<T> IntoResponse for Document<T> {
+    fn into_response(self) -> Response {
+        self.response
+    }
+}
+
 /// Qdrant's answer to a write.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct UpdateResult {
     /// The highest position written; none where nothing was written to a log.
     pub(super) operation_id: Option<u64>,
-    /// How far it went.
+    /// How far it went; durable in both cases.
+    #[schemars(extend("enum" = ["completed", "acknowledged"]))]
     pub(super) status: &'static str,
 }
 
@@ -217,11 +269,15 @@ pub(super) fn position_number(position: LogPosition) -> u64 {
 
 impl Call {
     /// `{"result": ..., "status": "ok", "time": ...}`.
-    pub(super) fn ok<T: Serialize>(&self, result: T) -> Answer {
-        json_response(&Envelope {
+    pub(super) fn ok<T: Serialize>(&self, result: T) -> Answer<T> {
+        let response = json(&Envelope {
             result,
             status: "ok",
             time: self.started.elapsed().as_secs_f64(),
+        })?;
+        Ok(Reply {
+            response,
+            of: PhantomData,
         })
     }
 
@@ -246,17 +302,24 @@ impl Call {
     }
 
     /// Answers a write, with its token in a header.
-    pub(super) fn written<T: Serialize>(&self, result: T, token: &Token) -> Answer {
-        let mut response = self.ok(result)?;
+    pub(super) fn written<T: Serialize>(&self, result: T, token: &Token) -> Answer<T> {
+        let mut reply = self.ok(result)?;
         let value = HeaderValue::from_str(&token.to_string())
             .map_err(|e| ServiceError::Internal(format!("token cannot be a header: {e}")))?;
-        response.headers_mut().insert(TOKEN, value);
-        Ok(response)
+        reply.response.headers_mut().insert(TOKEN, value);
+        Ok(reply)
     }
 }
 
 /// A JSON document with status 200.
-pub(super) fn json_response<T: Serialize>(document: &T) -> Answer {
+pub(super) fn json_response<T: Serialize>(document: &T) -> Result<Document<T>, ApiError> {
+    Ok(Document {
+        response: json(document)?,
+        of: PhantomData,
+    })
+}
+
+fn json<T: Serialize>(document: &T) -> Result<Response, ServiceError> {
     let body = serde_json::to_vec(document).map_err(|e| {
         ServiceError::Internal(format!("the answer cannot be written as JSON: {e}"))
     })?;

@@ -22,15 +22,18 @@ mod auth;
 mod body;
 mod browser;
 mod collections;
+mod describe;
 mod dto;
 mod errors;
 mod extract;
 mod guard;
 pub mod metrics;
+pub mod openapi;
 mod ops;
 mod plan;
 mod points;
 mod query;
+mod routes;
 mod unsupported;
 pub mod vector;
 
@@ -38,6 +41,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use bytes::Bytes;
 
 use crate::service::DataService;
 
@@ -45,6 +49,7 @@ pub use auth::ApiKeys;
 pub use browser::without_browsers;
 use guard::Class;
 use metrics::ApiMetrics;
+use routes::Routes;
 
 /// Settings of the API that are fixed for the life of the process.
 #[derive(Clone, Debug, Default)]
@@ -61,29 +66,31 @@ struct AppState {
     service: Arc<dyn DataService>,
     keys: Arc<ApiKeys>,
     metrics: ApiMetrics,
+    /// The OpenAPI document as text.
+    document: Bytes,
+}
+
+/// All routes that do something; each with its documentation.
+fn table() -> Routes {
+    collections::routes()
+        .merge(points::routes())
+        .merge(query::routes())
+        .merge(ops::routes())
 }
 
 /// The whole API over `service`.
 pub fn router(service: Arc<dyn DataService>, config: ApiConfig) -> Router {
+    let table = table();
     let state = AppState {
+        document: openapi::render(&table),
         service,
         keys: Arc::new(config.api_keys),
         metrics: config.metrics,
     };
-    let guarded = |class: Class, routes: Router<AppState>| {
-        routes.route_layer(from_fn_with_state((state.clone(), class), guard::guard))
-    };
-    let reads = collections::reads()
-        .merge(query::routes())
-        .merge(ops::reads())
-        .merge(unsupported::routes());
-    let writes = points::routes().merge(collections::indexes());
-    let changes = collections::changes().merge(ops::changes());
-    Router::new()
-        .merge(ops::probes())
-        .merge(guarded(Class::Read, reads))
-        .merge(guarded(Class::Write, writes))
-        .merge(guarded(Class::Change, changes))
+    let guarded = from_fn_with_state((state.clone(), Class::Read), guard::guard);
+    table
+        .into_router(&state)
+        .merge(unsupported::routes().route_layer(guarded))
         .fallback(guard::no_such_route)
         .method_not_allowed_fallback(guard::no_such_method)
         .layer(from_fn_with_state(state.clone(), guard::observe))

@@ -1,12 +1,9 @@
 //! Writes of points.
 
-use axum::Router;
-use axum::routing::{post, put};
 use brainy_coordination::types::Nonce;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::AppState;
 use super::body::Body;
 use super::dto::points::{
     Checks, DeletePayloadDto, DeleteVectorsDto, OperationDto, OperationsDto, SetPayloadDto,
@@ -15,31 +12,67 @@ use super::dto::points::{
 use super::dto::select::SelectorDto;
 use super::errors::Answer;
 use super::extract::{Call, Path, UpdateResult};
+use super::guard::Class;
+use super::routes::Routes;
 use crate::error::ServiceError;
 use crate::model::{Token, WriteOptions};
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/collections/{name}/points", put(upsert))
-        .route("/collections/{name}/points/delete", post(delete))
-        .route(
+pub(super) fn routes() -> Routes {
+    Routes::new("Points", Class::Write)
+        .put(
+            "upsert_points",
+            "/collections/{name}/points",
+            upsert,
+            "Inserts points, or replaces those that have their ids.",
+        )
+        .post(
+            "delete_points",
+            "/collections/{name}/points/delete",
+            delete,
+            "Deletes points by id or filter.",
+        )
+        .post(
+            "set_payload",
             "/collections/{name}/points/payload",
-            post(set_payload).put(overwrite_payload),
+            set_payload,
+            "Merges a payload into that of points, by id or filter.",
         )
-        .route(
+        .put(
+            "overwrite_payload",
+            "/collections/{name}/points/payload",
+            overwrite_payload,
+            "Replaces the payload of points, by id or filter.",
+        )
+        .post(
+            "delete_payload",
             "/collections/{name}/points/payload/delete",
-            post(delete_payload),
+            delete_payload,
+            "Removes keys from the payload of points, by id or filter.",
         )
-        .route(
+        .post(
+            "clear_payload",
             "/collections/{name}/points/payload/clear",
-            post(clear_payload),
+            clear_payload,
+            "Empties the payload of points, by id or filter.",
         )
-        .route("/collections/{name}/points/vectors", put(update_vectors))
-        .route(
+        .put(
+            "update_vectors",
+            "/collections/{name}/points/vectors",
+            update_vectors,
+            "Replaces or adds vectors of points that exist; ids without a point are skipped.",
+        )
+        .post(
+            "delete_vectors",
             "/collections/{name}/points/vectors/delete",
-            post(delete_vectors),
+            delete_vectors,
+            "Removes named vectors of points, by id or filter; the points stay.",
         )
-        .route("/collections/{name}/points/batch", post(batch))
+        .post(
+            "batch_update",
+            "/collections/{name}/points/batch",
+            batch,
+            "Applies several writes, one after the other.",
+        )
 }
 
 /// A write that has been applied: what it answers, and where its effects are to be seen.
@@ -49,18 +82,26 @@ pub(super) struct Written<T> {
 }
 
 impl<T: Serialize> Written<T> {
-    fn answer(self, call: &Call) -> Answer {
+    fn answer(self, call: &Call) -> Answer<T> {
         call.written(self.result, &self.token)
     }
 }
 
-async fn upsert(call: Call, Path(name): Path<String>, Body(dto): Body<UpsertDto>) -> Answer {
+async fn upsert(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<UpsertDto>,
+) -> Answer<UpdateResult> {
     write(&call, &name, OperationDto::Upsert(dto))
         .await?
         .answer(&call)
 }
 
-async fn delete(call: Call, Path(name): Path<String>, Body(dto): Body<SelectorDto>) -> Answer {
+async fn delete(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<SelectorDto>,
+) -> Answer<UpdateResult> {
     write(&call, &name, OperationDto::Delete(dto))
         .await?
         .answer(&call)
@@ -70,7 +111,7 @@ async fn set_payload(
     call: Call,
     Path(name): Path<String>,
     Body(dto): Body<SetPayloadDto>,
-) -> Answer {
+) -> Answer<UpdateResult> {
     write(&call, &name, OperationDto::SetPayload(dto))
         .await?
         .answer(&call)
@@ -80,7 +121,7 @@ async fn overwrite_payload(
     call: Call,
     Path(name): Path<String>,
     Body(dto): Body<SetPayloadDto>,
-) -> Answer {
+) -> Answer<UpdateResult> {
     write(&call, &name, OperationDto::OverwritePayload(dto))
         .await?
         .answer(&call)
@@ -90,7 +131,7 @@ async fn delete_payload(
     call: Call,
     Path(name): Path<String>,
     Body(dto): Body<DeletePayloadDto>,
-) -> Answer {
+) -> Answer<UpdateResult> {
     write(&call, &name, OperationDto::DeletePayload(dto))
         .await?
         .answer(&call)
@@ -100,7 +141,7 @@ async fn clear_payload(
     call: Call,
     Path(name): Path<String>,
     Body(dto): Body<SelectorDto>,
-) -> Answer {
+) -> Answer<UpdateResult> {
     write(&call, &name, OperationDto::ClearPayload(dto))
         .await?
         .answer(&call)
@@ -110,7 +151,7 @@ async fn update_vectors(
     call: Call,
     Path(name): Path<String>,
     Body(dto): Body<UpdateVectorsDto>,
-) -> Answer {
+) -> Answer<UpdateResult> {
     write(&call, &name, OperationDto::UpdateVectors(dto))
         .await?
         .answer(&call)
@@ -120,13 +161,17 @@ async fn delete_vectors(
     call: Call,
     Path(name): Path<String>,
     Body(dto): Body<DeleteVectorsDto>,
-) -> Answer {
+) -> Answer<UpdateResult> {
     write(&call, &name, OperationDto::DeleteVectors(dto))
         .await?
         .answer(&call)
 }
 
-async fn batch(call: Call, Path(name): Path<String>, Body(dto): Body<OperationsDto>) -> Answer {
+async fn batch(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<OperationsDto>,
+) -> Answer<Vec<UpdateResult>> {
     write_all(&call, &name, dto).await?.answer(&call)
 }
 

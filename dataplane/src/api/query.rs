@@ -2,40 +2,79 @@
 
 use std::collections::HashMap;
 
-use axum::Router;
-use axum::routing::{get, post};
 use futures::future::try_join_all;
-use serde_json::json;
 
-use super::AppState;
 use super::body::Body;
 use super::dto::points::Checks;
 use super::dto::query::{Batch, CountDto, IntoPlan, QueryDto, RetrieveDto, ScrollDto, SearchDto};
-use super::dto::records::{HitDto, HitsDto, PageDto, RecordDto};
+use super::dto::records::{CountedDto, HitDto, HitsDto, PageDto, RecordDto};
 use super::errors::{Answer, ApiError};
 use super::extract::{Call, Path};
+use super::guard::Class;
 use super::plan::{Finish, Step};
+use super::routes::Routes;
 use crate::error::ServiceError;
 use crate::model::{
     PayloadSelector, PointId, Record, RetrieveRequest, ScoredPoint, VectorSchema, VectorSelector,
 };
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/collections/{name}/points", post(retrieve))
-        .route("/collections/{name}/points/{id}", get(retrieve_one))
-        .route("/collections/{name}/points/scroll", post(scroll))
-        .route("/collections/{name}/points/count", post(count))
-        .route("/collections/{name}/points/query", post(query))
-        .route("/collections/{name}/points/query/batch", post(query_batch))
-        .route("/collections/{name}/points/search", post(search))
-        .route(
+pub(super) fn routes() -> Routes {
+    Routes::new("Search", Class::Read)
+        .post(
+            "get_points",
+            "/collections/{name}/points",
+            retrieve,
+            "Returns points by id; ids without a point are left out.",
+        )
+        .get(
+            "get_point",
+            "/collections/{name}/points/{id}",
+            retrieve_one,
+            "Returns one point with payload and vectors.",
+        )
+        .post(
+            "scroll_points",
+            "/collections/{name}/points/scroll",
+            scroll,
+            "Returns points that match a filter, a page at a time.",
+        )
+        .post(
+            "count_points",
+            "/collections/{name}/points/count",
+            count,
+            "Counts points that match a filter.",
+        )
+        .post(
+            "query_points",
+            "/collections/{name}/points/query",
+            query,
+            "Searches: nearest points, and fusions of what was prefetched.",
+        )
+        .post(
+            "query_batch_points",
+            "/collections/{name}/points/query/batch",
+            query_batch,
+            "Carries out several queries.",
+        )
+        .post(
+            "search_points",
+            "/collections/{name}/points/search",
+            search,
+            "Searches the nearest points (the older form of a query).",
+        )
+        .post(
+            "search_batch_points",
             "/collections/{name}/points/search/batch",
-            post(search_batch),
+            search_batch,
+            "Carries out several searches.",
         )
 }
 
-async fn retrieve(call: Call, Path(name): Path<String>, Body(dto): Body<RetrieveDto>) -> Answer {
+async fn retrieve(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<RetrieveDto>,
+) -> Answer<Vec<RecordDto>> {
     call.ok(points_by_id(&call, &name, dto).await?)
 }
 
@@ -54,7 +93,7 @@ pub(super) async fn points_by_id(
     Ok(records.into_iter().map(RecordDto::from).collect())
 }
 
-async fn retrieve_one(call: Call, Path((name, id)): Path<(String, String)>) -> Answer {
+async fn retrieve_one(call: Call, Path((name, id)): Path<(String, String)>) -> Answer<RecordDto> {
     let id = PointId::parse(&id).map_err(|e| ApiError::bad_request(format!("path: {e}")))?;
     let request = RetrieveRequest {
         ids: vec![id],
@@ -75,7 +114,11 @@ fn no_such_point(id: PointId) -> ServiceError {
     ServiceError::NotFound(format!("there is no point with id {id}"))
 }
 
-async fn scroll(call: Call, Path(name): Path<String>, Body(dto): Body<ScrollDto>) -> Answer {
+async fn scroll(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<ScrollDto>,
+) -> Answer<PageDto> {
     call.ok(page(&call, &name, dto).await?)
 }
 
@@ -93,8 +136,13 @@ pub(super) async fn page(call: &Call, name: &str, dto: ScrollDto) -> Result<Page
     })
 }
 
-async fn count(call: Call, Path(name): Path<String>, Body(dto): Body<CountDto>) -> Answer {
-    call.ok(json!({"count": how_many(&call, &name, dto).await?}))
+async fn count(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<CountDto>,
+) -> Answer<CountedDto> {
+    let count = how_many(&call, &name, dto).await?;
+    call.ok(CountedDto { count })
 }
 
 /// How many points there are.
@@ -105,7 +153,7 @@ pub(super) async fn how_many(call: &Call, name: &str, dto: CountDto) -> Result<u
         .await
 }
 
-async fn query(call: Call, Path(name): Path<String>, Body(dto): Body<QueryDto>) -> Answer {
+async fn query(call: Call, Path(name): Path<String>, Body(dto): Body<QueryDto>) -> Answer<HitsDto> {
     let points = one(&call, &name, dto).await?;
     call.ok(HitsDto { points })
 }
@@ -114,7 +162,7 @@ async fn query_batch(
     call: Call,
     Path(name): Path<String>,
     Body(dto): Body<Batch<QueryDto>>,
-) -> Answer {
+) -> Answer<Vec<HitsDto>> {
     let hits = many(&call, &name, dto).await?;
     call.ok(hits
         .into_iter()
@@ -122,7 +170,11 @@ async fn query_batch(
         .collect::<Vec<_>>())
 }
 
-async fn search(call: Call, Path(name): Path<String>, Body(dto): Body<SearchDto>) -> Answer {
+async fn search(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<SearchDto>,
+) -> Answer<Vec<HitDto>> {
     let hits = one(&call, &name, dto).await?;
     call.ok(hits)
 }
@@ -131,7 +183,7 @@ async fn search_batch(
     call: Call,
     Path(name): Path<String>,
     Body(dto): Body<Batch<SearchDto>>,
-) -> Answer {
+) -> Answer<Vec<Vec<HitDto>>> {
     let hits = many(&call, &name, dto).await?;
     call.ok(hits)
 }

@@ -92,6 +92,22 @@ impl<'de> Deserialize<'de> for PointId {
     }
 }
 
+impl schemars::JsonSchema for PointId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PointId".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "An unsigned 64-bit number or a UUID.",
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": u64::MAX},
+                {"type": "string", "format": "uuid"},
+            ],
+        })
+    }
+}
+
 /// A whole point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {

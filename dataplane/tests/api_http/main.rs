@@ -13,6 +13,7 @@ mod errors;
 mod hybrid;
 mod limits;
 mod memory;
+mod openapi;
 mod points;
 mod queries;
 mod support;

@@ -2,23 +2,26 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::schema::{HnswDto, SparseParamsDto, VectorParamsDto, quantization};
+use super::schema::{HnswDto, QuantizationInput, SparseParamsDto, VectorParamsDto, quantization};
 use super::{Given, refuse};
 use crate::error::ServiceError;
 use crate::model::{DenseParams, Distance, HnswParams, Quantization, VectorSchema};
 use crate::service::{CollectionInfo, CreateCollection, Limits};
 
 /// What Qdrant's create request can hold. Fields with an underscore tune Qdrant's storage and have no meaning here.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateCollectionDto {
+    #[schemars(with = "Option<VectorsConfig>")]
     pub(crate) vectors: Option<Map<String, Value>>,
     pub(crate) shard_number: Option<u32>,
     pub(crate) hnsw_config: Option<HnswDto>,
     pub(crate) sharding_method: Option<String>,
+    #[schemars(with = "Option<QuantizationInput>")]
     pub(crate) quantization_config: Option<Value>,
     pub(crate) sparse_vectors: Option<BTreeMap<String, SparseParamsDto>>,
     pub(crate) strict_mode_config: Given,
@@ -38,6 +41,16 @@ pub(crate) struct CreateCollectionDto {
     #[serde(rename = "optimizers_config")]
     pub(crate) _optimizers_config: Given,
 }
+
+/// What [`by_name`] reads.
+enum VectorsConfig {}
+
+schema!(VectorsConfig, "VectorsConfig", generator => {
+    "anyOf": [
+        generator.subschema_for::<VectorParamsDto>(),
+        generator.subschema_for::<BTreeMap<String, VectorParamsDto>>(),
+    ],
+});
 
 impl CreateCollectionDto {
     pub(crate) fn into_spec(self, limits: &Limits) -> Result<CreateCollection, ServiceError> {

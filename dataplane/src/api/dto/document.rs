@@ -2,6 +2,7 @@
 
 use brainy_index::sparse::SparseVector;
 use brainy_index::text::{Bm25, Language, Splitter, Tokenizer};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,6 +18,18 @@ pub(crate) struct Document {
     pub(crate) model: String,
     pub(crate) options: Option<Value>,
 }
+
+schema!(Document, "Document", generator => {
+    "type": "object",
+    "description": "A text that the server makes into a sparse vector.",
+    "required": ["text", "model"],
+    "properties": {
+        "text": {"type": "string"},
+        "model": {"type": "string", "examples": [BM25]},
+        "options": generator.subschema_for::<Option<Options>>(),
+    },
+    "additionalProperties": false,
+});
 
 impl Document {
     /// The vector of a point: the weight of each term of the text. `place` is where it stood.
@@ -50,8 +63,9 @@ impl Document {
 }
 
 /// Options of the model, as Qdrant has them.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Bm25Options")]
 pub(crate) struct Options {
     pub(crate) k: Option<f64>,
     pub(crate) b: Option<f64>,
@@ -67,21 +81,21 @@ pub(crate) struct Options {
 }
 
 /// A language's, or those of some languages and more.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum StopWords {
     Language(String),
     Set(StopWordSet),
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct StopWordSet {
     pub(crate) languages: Option<Vec<String>>,
     pub(crate) custom: Option<Vec<String>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum Stemmer {
     Snowball { language: String },

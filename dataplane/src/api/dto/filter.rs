@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -17,7 +18,7 @@ use crate::model::{
 };
 
 /// `{"must": ..., "should": ..., "must_not": ..., "min_should": ...}`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FilterDto {
     pub(crate) must: Option<OneOrMany<ConditionDto>>,
@@ -26,14 +27,14 @@ pub(crate) struct FilterDto {
     pub(crate) min_should: Option<MinShouldDto>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MinShouldDto {
     pub(crate) conditions: Vec<ConditionDto>,
     pub(crate) min_count: usize,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NestedDto {
     pub(crate) key: String,
@@ -63,8 +64,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     }
 }
 
+schema!(OneOrMany<ConditionDto>, "Conditions", generator => {
+    "anyOf": [
+        generator.subschema_for::<ConditionDto>(),
+        {"type": "array", "items": generator.subschema_for::<ConditionDto>()},
+    ],
+});
+
 /// All kinds of conditions at once: which one it is shows in the fields that are there.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ConditionDto {
     // On a field.
@@ -91,20 +99,20 @@ pub(crate) struct ConditionDto {
 }
 
 /// `true` beside a key, or `{"key": ...}`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Emptiness {
     Flag(bool),
     Field(PayloadField),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PayloadField {
     pub(crate) key: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct MatchDto {
     pub(crate) value: Option<ScalarDto>,
@@ -149,7 +157,15 @@ impl<'de> Deserialize<'de> for ScalarDto {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+schema!(ScalarDto, "Scalar", _generator => {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "integer", "minimum": i64::MIN, "maximum": i64::MAX},
+        {"type": "boolean"},
+    ],
+});
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RangeDto {
     pub(crate) gt: Option<Bound>,
@@ -192,7 +208,14 @@ impl<'de> Deserialize<'de> for Bound {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+schema!(Bound, "Bound", _generator => {
+    "anyOf": [
+        {"type": "number"},
+        {"type": "string", "description": "A date and time such as 2024-05-01T12:00:00Z, or a date."},
+    ],
+});
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CountDto {
     pub(crate) gt: Option<u32>,

@@ -1,5 +1,6 @@
 //! Areas on Earth in filters.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::at_most;
@@ -7,35 +8,40 @@ use crate::engine::filter::geo::is_on_earth;
 use crate::error::ServiceError;
 use crate::model::{GeoArea, GeoPoint, MatchValue};
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "GeoPoint")]
 pub(crate) struct PointDto {
+    #[schemars(range(min = -180, max = 180))]
     pub(crate) lon: f64,
+    #[schemars(range(min = -90, max = 90))]
     pub(crate) lat: f64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GeoBoxDto {
     pub(crate) top_left: PointDto,
     pub(crate) bottom_right: PointDto,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GeoRadiusDto {
     pub(crate) center: PointDto,
+    /// Metres.
+    #[schemars(range(min = 0))]
     pub(crate) radius: f64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GeoPolygonDto {
     pub(crate) exterior: RingDto,
     pub(crate) interiors: Option<Vec<RingDto>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RingDto {
     pub(crate) points: Vec<PointDto>,

@@ -1,5 +1,6 @@
 //! Payload indexes.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -25,7 +26,7 @@ const TUNING: &[&str] = &[
 ];
 
 /// A payload index to create.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateIndexDto {
     pub(crate) field_name: String,

@@ -1,7 +1,27 @@
 //! The JSON of Qdrant's REST API and its way into [`crate::model`]. Parsing is typed and strict; a field that Brainy cannot
 //! honour is parsed only as far as to say so.
 
+/// The JSON schema of a type whose `Deserialize` or `Serialize` is written by hand.
+macro_rules! schema {
+    ($type:ty, $name:literal, $generator:ident => $schema:tt) => {
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $name.into()
+            }
+
+            fn schema_id() -> std::borrow::Cow<'static, str> {
+                concat!(module_path!(), "::", $name).into()
+            }
+
+            fn json_schema($generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
+            }
+        }
+    };
+}
+
 pub(crate) mod collection;
+pub(crate) mod described;
 mod document;
 pub(crate) mod filter;
 mod geo;
@@ -15,13 +35,33 @@ mod schema;
 pub(crate) mod select;
 pub(crate) mod vector;
 
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::engine::path::Path;
 use crate::error::ServiceError;
 
 /// Whether a field was given (and not null), whatever it held.
-pub(crate) type Given = Option<IgnoredAny>;
+pub(crate) type Given = Option<Anything>;
+
+/// Any value, not kept.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Anything(pub(crate) IgnoredAny);
+
+impl schemars::JsonSchema for Anything {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Anything".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::Schema::default()
+    }
+}
 
 /// Refuses the first of `fields` that was given.
 pub(crate) fn refuse(fields: &[(&str, bool)]) -> Result<(), ServiceError> {

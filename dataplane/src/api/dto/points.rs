@@ -1,10 +1,11 @@
 //! Writes.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::filter::FilterDto;
 use super::select::{SelectorDto, check_names, selector};
-use super::vector::{VectorInput, VectorsInput};
+use super::vector::{StoredVector, VectorInput, VectorsInput};
 use super::{Given, at_most, check_paths, refuse};
 use crate::error::ServiceError;
 use crate::model::{Payload, Point, PointId, VectorSchema, VectorUpdate, Vectors, WriteOp};
@@ -20,7 +21,7 @@ pub(crate) struct Checks<'a> {
 }
 
 /// `{"points": [...]}` or `{"batch": {...}}`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpsertDto {
     pub(crate) points: Option<Vec<PointDto>>,
@@ -30,7 +31,7 @@ pub(crate) struct UpsertDto {
     pub(crate) update_mode: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PointDto {
     pub(crate) id: PointId,
@@ -39,7 +40,7 @@ pub(crate) struct PointDto {
 }
 
 /// Points by columns.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchDto {
     pub(crate) ids: Vec<PointId>,
@@ -77,6 +78,19 @@ impl<'de> Deserialize<'de> for BatchVectors {
         deserializer.deserialize_any(V)
     }
 }
+
+schema!(BatchVectors, "BatchVectors", generator => {
+    "anyOf": [
+        {"type": "array", "items": generator.subschema_for::<VectorsInput>()},
+        {
+            "type": "object",
+            "additionalProperties": {
+                "type": "array",
+                "items": generator.subschema_for::<StoredVector>(),
+            },
+        },
+    ],
+});
 
 impl UpsertDto {
     pub(crate) fn into_op(self, checks: Checks<'_>) -> Result<WriteOp, ServiceError> {
@@ -172,7 +186,7 @@ impl BatchDto {
 }
 
 /// New payload for some points.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetPayloadDto {
     pub(crate) payload: Payload,
@@ -202,7 +216,7 @@ impl SetPayloadDto {
 }
 
 /// Keys to remove from some points' payloads.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeletePayloadDto {
     pub(crate) keys: Vec<String>,
@@ -223,7 +237,7 @@ impl DeletePayloadDto {
 }
 
 /// New vectors for existing points.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpdateVectorsDto {
     pub(crate) points: Vec<PointVectorDto>,
@@ -231,7 +245,7 @@ pub(crate) struct UpdateVectorsDto {
     pub(crate) update_filter: Given,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PointVectorDto {
     pub(crate) id: PointId,
@@ -267,7 +281,7 @@ impl UpdateVectorsDto {
 }
 
 /// Vectors to remove from some points.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeleteVectorsDto {
     pub(crate) vector: Vec<String>,
@@ -292,14 +306,14 @@ impl DeleteVectorsDto {
 }
 
 /// Several writes, applied one after the other.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OperationsDto {
     pub(crate) operations: Vec<OperationDto>,
 }
 
 /// One of several writes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum OperationDto {
     Upsert(UpsertDto),

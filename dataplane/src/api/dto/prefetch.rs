@@ -1,5 +1,6 @@
 //! Queries on the results of queries.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
@@ -10,7 +11,7 @@ use super::query::SearchParamsDto;
 use super::vector::QueryInput;
 
 /// A query whose results the one around it takes.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PrefetchDto {
     pub(crate) query: Option<QueryInput>,
@@ -60,3 +61,11 @@ impl<'de> Deserialize<'de> for Prefetches {
         deserializer.deserialize_any(V)
     }
 }
+
+schema!(Prefetches, "Prefetches", generator => {
+    "anyOf": [
+        generator.subschema_for::<PrefetchDto>(),
+        {"type": "array", "items": generator.subschema_for::<PrefetchDto>()},
+        {"type": "null"},
+    ],
+});

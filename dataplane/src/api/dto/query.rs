@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::filter::FilterDto;
@@ -32,7 +33,7 @@ const MAX_DEPTH: usize = 8;
 /// A batch of queries may ask for this many times as many results as one query.
 const BATCH_RESULTS: usize = 100;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SearchParamsDto {
     pub(crate) hnsw_ef: Option<usize>,
@@ -48,8 +49,9 @@ pub(crate) struct SearchParamsDto {
 }
 
 /// Use of codes.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "QuantizationSearchParams")]
 pub(crate) struct QuantizationDto {
     pub(crate) ignore: Option<bool>,
     pub(crate) rescore: Option<bool>,
@@ -73,7 +75,7 @@ impl QuantizationDto {
 }
 
 /// A query of the universal query API.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QueryDto {
     pub(crate) query: Option<QueryInput>,
@@ -93,14 +95,15 @@ pub(crate) struct QueryDto {
 }
 
 /// Several queries.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "{T}Batch")]
 pub(crate) struct Batch<T> {
     pub(crate) searches: Vec<T>,
 }
 
 /// A query of the older search API.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchDto {
     pub(crate) vector: SearchVector,
@@ -372,7 +375,7 @@ fn filter(dto: Option<FilterDto>, limits: &Limits) -> Result<Option<Filter>, Ser
 }
 
 /// Points by id.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RetrieveDto {
     pub(crate) ids: Vec<PointId>,
@@ -403,7 +406,7 @@ impl RetrieveDto {
 }
 
 /// A page of points.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScrollDto {
     pub(crate) filter: Option<FilterDto>,
@@ -439,7 +442,7 @@ impl ScrollDto {
 }
 
 /// How many points.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CountDto {
     pub(crate) filter: Option<FilterDto>,

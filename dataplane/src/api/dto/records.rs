@@ -23,7 +23,32 @@ impl Serialize for VectorsDto {
     }
 }
 
+schema!(VectorsDto, "AnsweredVectors", generator => {
+    "anyOf": [
+        generator.subschema_for::<VectorDto<'static>>(),
+        {
+            "type": "object",
+            "additionalProperties": generator.subschema_for::<VectorDto<'static>>(),
+        },
+    ],
+});
+
 pub(crate) struct VectorDto<'v>(pub(crate) &'v Vector);
+
+schema!(VectorDto<'_>, "AnsweredVector", _generator => {
+    "anyOf": [
+        {"type": "array", "items": {"type": "number"}},
+        {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
+        {
+            "type": "object",
+            "required": ["indices", "values"],
+            "properties": {
+                "indices": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+                "values": {"type": "array", "items": {"type": "number"}},
+            },
+        },
+    ],
+});
 
 impl Serialize for VectorDto<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -48,7 +73,7 @@ impl Serialize for VectorDto<'_> {
 }
 
 /// A point by id.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, schemars::JsonSchema)]
 pub(crate) struct RecordDto {
     pub(crate) id: PointId,
     pub(crate) payload: Option<Payload>,
@@ -72,7 +97,7 @@ impl From<Record> for RecordDto {
 }
 
 /// A search hit.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, schemars::JsonSchema)]
 pub(crate) struct HitDto {
     pub(crate) id: PointId,
     pub(crate) version: u64,
@@ -106,14 +131,20 @@ impl From<ScoredPoint> for HitDto {
 }
 
 /// A page of a scroll.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, schemars::JsonSchema)]
 pub(crate) struct PageDto {
     pub(crate) points: Vec<RecordDto>,
     pub(crate) next_page_offset: Option<PointId>,
 }
 
+/// How many points.
+#[derive(serde::Serialize, schemars::JsonSchema)]
+pub(crate) struct CountedDto {
+    pub(crate) count: u64,
+}
+
 /// Answer of the universal query API.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, schemars::JsonSchema)]
 pub(crate) struct HitsDto {
     pub(crate) points: Vec<HitDto>,
 }

@@ -1,5 +1,6 @@
 //! Vectors of a collection to create.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -9,12 +10,14 @@ use crate::model::{DenseParams, Distance, HnswParams, Quantization, SparseParams
 use crate::service::Limits;
 
 /// A dense vector. Fields with an underscore tune Qdrant's storage and have no meaning here.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VectorParamsDto {
     pub(crate) size: usize,
+    #[schemars(with = "DistanceDto")]
     pub(crate) distance: Distance,
     pub(crate) hnsw_config: Option<HnswDto>,
+    #[schemars(with = "Option<QuantizationInput>")]
     pub(crate) quantization_config: Option<Value>,
     pub(crate) multivector_config: Option<MultivectorDto>,
     pub(crate) datatype: Option<String>,
@@ -24,20 +27,30 @@ pub(crate) struct VectorParamsDto {
     pub(crate) _memory: Given,
 }
 
-#[derive(Debug, Deserialize)]
+/// What `Distance` reads.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "describes a type of another crate")]
+enum DistanceDto {
+    Cosine,
+    Dot,
+    Euclid,
+    Manhattan,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MultivectorDto {
     #[serde(rename = "comparator")]
     pub(crate) _comparator: ComparatorDto,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ComparatorDto {
     MaxSim,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct HnswDto {
     pub(crate) m: Option<u32>,
@@ -103,8 +116,9 @@ impl VectorParamsDto {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "QuantizationCodes")]
 pub(crate) struct QuantizationDto {
     pub(crate) scalar: Option<ScalarDto>,
     pub(crate) binary: Option<BinaryDto>,
@@ -112,8 +126,9 @@ pub(crate) struct QuantizationDto {
     pub(crate) turbo: Given,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ScalarQuantization")]
 pub(crate) struct ScalarDto {
     pub(crate) r#type: ScalarType,
     // The engine chooses the range of its codes by itself.
@@ -125,7 +140,7 @@ pub(crate) struct ScalarDto {
     pub(crate) _memory: Given,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ScalarType {
     Int8,
@@ -133,8 +148,9 @@ pub(crate) enum ScalarType {
     Int4,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "BinaryQuantization")]
 pub(crate) struct BinaryDto {
     pub(crate) encoding: Option<String>,
     // Queries are always compared at more bits than stored vectors.
@@ -145,6 +161,13 @@ pub(crate) struct BinaryDto {
     #[serde(rename = "memory")]
     pub(crate) _memory: Given,
 }
+
+/// What [`quantization`] reads.
+pub(crate) enum QuantizationInput {}
+
+schema!(QuantizationInput, "QuantizationConfig", generator => {
+    "anyOf": [{"const": "Disabled"}, generator.subschema_for::<QuantizationDto>()],
+});
 
 /// Codes as Qdrant's API names them: `{"scalar": {"type": "int8" | "int4"}}`, `{"binary": {}}` or `"Disabled"`.
 pub(crate) fn quantization(field: &str, value: Value) -> Result<Quantization, ServiceError> {
@@ -178,21 +201,21 @@ pub(crate) fn quantization(field: &str, value: Value) -> Result<Quantization, Se
 }
 
 /// A sparse vector.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SparseParamsDto {
     pub(crate) modifier: Option<ModifierDto>,
     pub(crate) index: Option<SparseIndexDto>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ModifierDto {
     None,
     Idf,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SparseIndexDto {
     pub(crate) datatype: Option<String>,

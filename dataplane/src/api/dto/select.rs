@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor, value};
 
@@ -73,8 +74,27 @@ impl<'de> Deserialize<'de> for WithPayload {
     }
 }
 
+schema!(WithPayload, "WithPayload", generator => {
+    "anyOf": [
+        {"type": "boolean"},
+        generator.subschema_for::<Vec<String>>(),
+        {
+            "type": "object",
+            "required": ["include"],
+            "properties": {"include": generator.subschema_for::<Vec<String>>(), "exclude": {"type": "null"}},
+            "additionalProperties": false,
+        },
+        {
+            "type": "object",
+            "required": ["exclude"],
+            "properties": {"exclude": generator.subschema_for::<Vec<String>>(), "include": {"type": "null"}},
+            "additionalProperties": false,
+        },
+    ],
+});
+
 /// `true`, `false`, or a list of names.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum WithVector {
     /// All or none.
@@ -121,7 +141,7 @@ pub(crate) fn check_names(
 }
 
 /// `points` or `filter`, of a delete and its kin.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SelectorDto {
     pub(crate) points: Option<Vec<PointId>>,

@@ -152,6 +152,33 @@ impl<'de> Deserialize<'de> for VectorInput {
     }
 }
 
+schema!(VectorInput, "VectorInput", generator => {
+    "anyOf": [generator.subschema_for::<StoredVector>(), generator.subschema_for::<PointId>()],
+});
+
+/// A vector to be stored: not the id of a point.
+pub(super) enum StoredVector {}
+
+schema!(StoredVector, "Vector", generator => {
+    "anyOf": [
+        {"type": "array", "items": {"type": "number"}},
+        {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
+        {
+            "type": "object",
+            "required": ["indices", "values"],
+            "properties": {
+                "indices": {
+                    "type": "array",
+                    "items": {"type": "integer", "minimum": 0, "maximum": u32::MAX},
+                },
+                "values": {"type": "array", "items": {"type": "number"}},
+            },
+            "additionalProperties": false,
+        },
+        generator.subschema_for::<Document>(),
+    ],
+});
+
 pub(crate) struct InputVisitor;
 
 impl<'de> Visitor<'de> for InputVisitor {
@@ -338,6 +365,13 @@ impl<'de> Deserialize<'de> for VectorsInput {
     }
 }
 
+schema!(VectorsInput, "Vectors", generator => {
+    "anyOf": [
+        generator.subschema_for::<StoredVector>(),
+        {"type": "object", "additionalProperties": generator.subschema_for::<StoredVector>()},
+    ],
+});
+
 /// What a query asks for: the nearest points to a vector or a point, the fusion of what was prefetched, or a kind of query
 /// that Brainy does not have.
 #[derive(Debug, PartialEq)]
@@ -460,6 +494,10 @@ impl<'de> Deserialize<'de> for QueryInput {
     }
 }
 
+schema!(QueryInput, "Query", generator => {
+    "anyOf": [generator.subschema_for::<VectorInput>(), {"type": "object"}],
+});
+
 /// The vector of the older search API: bare, or `{"name": ..., "vector": ...}`.
 #[derive(Debug)]
 pub(crate) struct SearchVector {
@@ -502,3 +540,15 @@ impl<'de> Deserialize<'de> for SearchVector {
         deserializer.deserialize_any(SearchVisitor)
     }
 }
+
+schema!(SearchVector, "SearchVector", generator => {
+    "anyOf": [
+        {"type": "array", "items": {"type": "number"}},
+        {
+            "type": "object",
+            "required": ["name", "vector"],
+            "properties": {"name": {"type": "string"}, "vector": generator.subschema_for::<VectorInput>()},
+            "additionalProperties": false,
+        },
+    ],
+});

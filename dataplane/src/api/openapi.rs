@@ -1,0 +1,309 @@
+//! The API as an OpenAPI 3.1 document, made from the table of routes and the types of its handlers.
+
+use bytes::Bytes;
+use schemars::Schema;
+use serde_json::{Map, Value, json};
+
+use super::describe::{Content, JSON, Schemas};
+use super::guard::Class;
+use super::routes::{Operation, Routes};
+
+/// The document, as `GET /openapi.json` answers it.
+#[must_use]
+pub fn document() -> Value {
+    of(&super::table())
+}
+
+/// The document of `table` as text.
+pub(super) fn render(table: &Routes) -> Bytes {
+    Bytes::from(of(table).to_string())
+}
+
+fn of(table: &Routes) -> Value {
+    let mut schemas = Schemas::default();
+    let mut paths: Map<String, Value> = Map::new();
+    for operation in table.operations() {
+        let described = describe(operation, &mut schemas);
+        let path = paths.entry(operation.path).or_insert_with(|| json!({}));
+        path[operation.method] = described;
+    }
+    let mut definitions = schemas.given.take_definitions(true);
+    definitions.extend(schemas.taken.take_definitions(true));
+    definitions.insert("Error".to_owned(), error_schema());
+    definitions.sort_keys();
+    let mut document = json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Brainy",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "A distributed vector database with Qdrant's REST API.",
+            "description": "What is not described here is refused by name: unknown fields with 400, parts of Qdrant's API that Brainy lacks with 501. Numbers of limits are the defaults.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{}, {"api-key": []}, {"bearer": []}],
+        "paths": paths,
+        "components": {
+            "schemas": definitions,
+            "responses": error_responses(),
+            "parameters": parameters(),
+            "securitySchemes": {
+                "api-key": {"type": "apiKey", "in": "header", "name": "api-key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+        },
+    });
+    without_suffix(&mut document);
+    document
+}
+
+fn describe(operation: Operation, schemas: &mut Schemas) -> Value {
+    let signature = (operation.signature)(schemas);
+    let mut described = json!({
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "tags": [operation.tag],
+    });
+    let mut parameters: Vec<Value> = path_parameters(operation.path).collect();
+    let shared = operation.class.map_or([].as_slice(), shared_parameters);
+    parameters.extend(shared.iter().map(|name| reference("parameters", name)));
+    if !parameters.is_empty() {
+        described["parameters"] = parameters.into();
+    }
+    let has_body = signature.takes.is_some();
+    if let Some((content, required)) = signature.takes {
+        described["requestBody"] = json!({"required": required, "content": media(content)});
+    }
+    let mut responses = Map::new();
+    let mut success = json!({"description": "Done."});
+    if let Some(content) = signature.gives {
+        success["content"] = media(content);
+    }
+    if operation.class == Some(Class::Write) {
+        success["headers"] = json!({
+            "brainy-request-id": {
+                "description": "Identity of the write: a repeat that presents it is applied once.",
+                "schema": {"type": "string"},
+            },
+            "brainy-token": {
+                "description": "A read that presents it sees the write.",
+                "schema": {"type": "string"},
+            },
+        });
+    }
+    responses.insert("200".to_owned(), success);
+    for status in errors_of(operation.class, has_body) {
+        responses.insert((*status).to_owned(), reference("responses", status));
+    }
+    if operation.class.is_none() {
+        described["security"] = json!([]);
+    }
+    if operation.path == "/readyz" {
+        let text = json!({"text/plain": {"schema": {"type": "string"}}});
+        responses.insert(
+            "503".to_owned(),
+            json!({"description": "Not ready; the text says what is missing.", "content": text}),
+        );
+    }
+    described["responses"] = responses.into();
+    described
+}
+
+fn media(content: Content) -> Value {
+    let Content { media, schema } = content;
+    if schema == Schema::default() {
+        return json!({ media: {} });
+    }
+    json!({ media: {"schema": schema} })
+}
+
+fn reference(kind: &str, name: &str) -> Value {
+    json!({"$ref": format!("#/components/{kind}/{name}")})
+}
+
+/// Every path parameter that the table uses, and what it is.
+const PATH_PARAMETERS: &[(&str, &str)] = &[
+    ("name", "Name of the collection."),
+    ("id", "Id of the point: a number or a UUID."),
+    ("field", "Path of the payload field."),
+];
+
+fn path_parameters(path: &str) -> impl Iterator<Item = Value> {
+    let names = path.split('/').filter_map(|part| {
+        let name = part.strip_prefix('{')?.strip_suffix('}')?;
+        Some(name.trim_start_matches('*'))
+    });
+    names.map(|name| {
+        let known = PATH_PARAMETERS.iter().find(|(known, _)| *known == name);
+        json!({
+            "name": name,
+            "in": "path",
+            "required": true,
+            "description": known.map(|(_, text)| *text),
+            "schema": {"type": "string", "minLength": 1},
+        })
+    })
+}
+
+/// Parameters that all operations of a class have, by their names among the components.
+fn shared_parameters(class: Class) -> &'static [&'static str] {
+    match class {
+        Class::Read => &[
+            "timeout",
+            "consistency",
+            "brainy-consistency",
+            "brainy-token",
+        ],
+        Class::Write => &["timeout", "wait", "ordering", "brainy-request-id"],
+        Class::Change => &["timeout"],
+    }
+}
+
+fn parameters() -> Value {
+    let one = |place: &str, name: &str, text: &str, schema: Value| json!({"name": name, "in": place, "description": text, "schema": schema});
+    json!({
+        "timeout": one(
+            "query",
+            "timeout",
+            "Seconds after which the request is given up; can only shorten the server's limit.",
+            json!({"type": "integer", "minimum": 1, "maximum": u32::MAX}),
+        ),
+        "consistency": one(
+            "query",
+            "consistency",
+            "How many replicas have to agree. 'majority', 'quorum' and 'all' ask for a strong read, a number for the cluster's default.",
+            json!({"anyOf": [
+                {"enum": ["majority", "quorum", "all"]},
+                {"type": "integer", "minimum": 1, "maximum": u32::MAX},
+            ]}),
+        ),
+        "wait": one(
+            "query",
+            "wait",
+            "Writes are always durable when they are answered: it only chooses the word 'completed' in place of 'acknowledged'.",
+            json!({"type": "boolean", "default": false}),
+        ),
+        "ordering": one(
+            "query",
+            "ordering",
+            "Every level is met by the strongest.",
+            json!({"enum": ["weak", "medium", "strong"]}),
+        ),
+        "brainy-consistency": one(
+            "header",
+            "brainy-consistency",
+            "How fresh a read is: 'eventual', 'bounded:<milliseconds>' or 'strong'.",
+            json!({"type": "string", "pattern": "^(eventual|strong|bounded:[0-9]{1,15})$"}),
+        ),
+        "brainy-token": one(
+            "header",
+            "brainy-token",
+            "What a write answered in this header: the read sees that write.",
+            json!({"type": "string"}),
+        ),
+        "brainy-request-id": one(
+            "header",
+            "brainy-request-id",
+            "Identity of the write, 32 hexadecimal digits or a UUID: repeats are applied once.",
+            json!({"type": "string", "pattern": "^[0-9a-f]{32}$"}),
+        ),
+    })
+}
+
+/// Errors with their meaning.
+const ERRORS: &[(&str, &str)] = &[
+    (
+        "400",
+        "The request is malformed; the text names the field and the rule.",
+    ),
+    ("401", "A key is needed, or the key is unknown."),
+    (
+        "403",
+        "The key does not allow this, or a web page asks while no key is set.",
+    ),
+    ("404", "There is no such collection, point or route."),
+    ("409", "In conflict with what there is."),
+    ("413", "The body is larger than the limit."),
+    ("415", "The body is not plain JSON."),
+    (
+        "421",
+        "The node that was asked no longer has the partition.",
+    ),
+    ("429", "Too busy: ask again after Retry-After."),
+    (
+        "501",
+        "A part of Qdrant's API that Brainy lacks; the text names it.",
+    ),
+    ("503", "Not available now: ask again after Retry-After."),
+    (
+        "504",
+        "No answer in time; a write may have happened or not.",
+    ),
+];
+
+fn errors_of(class: Option<Class>, has_body: bool) -> impl Iterator<Item = &'static &'static str> {
+    let statuses = ERRORS.iter().map(|(status, _)| status);
+    statuses.filter(move |status| match **status {
+        _ if class.is_none() => false,
+        "413" | "415" => has_body,
+        _ => true,
+    })
+}
+
+fn error_responses() -> Value {
+    let responses = ERRORS.iter().map(|(status, text)| {
+        let mut response = json!({
+            "description": text,
+            "content": {JSON: {"schema": reference("schemas", "Error")}},
+        });
+        if matches!(*status, "429" | "503") {
+            response["headers"] = json!({
+                "retry-after": {
+                    "description": "Seconds after which a repeat makes sense.",
+                    "schema": {"type": "integer", "minimum": 1},
+                },
+            });
+        }
+        ((*status).to_owned(), response)
+    });
+    Value::Object(responses.collect())
+}
+
+fn error_schema() -> Value {
+    json!({
+        "type": "object",
+        "required": ["status", "time", "result"],
+        "properties": {
+            "status": {
+                "type": "object",
+                "required": ["error"],
+                "properties": {"error": {"type": "string"}},
+            },
+            "time": {"type": "number", "minimum": 0},
+            "result": {"type": "null"},
+        },
+    })
+}
+
+/// Takes `Dto` off the names of schemas: they are named after the code's types.
+fn without_suffix(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields.iter_mut() {
+                match value {
+                    Value::String(text) if key == "$ref" => *text = text.replace("Dto", ""),
+                    Value::Object(definitions) if key == "schemas" => {
+                        *definitions = std::mem::take(definitions)
+                            .into_iter()
+                            .map(|(name, schema)| (name.replace("Dto", ""), schema))
+                            .collect();
+                    }
+                    _ => {}
+                }
+                without_suffix(value);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_suffix),
+        _ => {}
+    }
+}
