@@ -1,11 +1,13 @@
 # Daily commands. `make help` lists them.
 #
 #   PROFILE=release      run and demo with full optimisation (the default, dev, is optimised where it is hot)
-#   ARGS="..."           extra arguments for run, demo, bench-operator, bench-index and bench-data
+#   ARGS="..."           extra arguments for run, demo, bench-operator, bench-index, bench-server and bench-data
 #   SEEDS=n              how many schedules the protocol simulation tries
 #   CARGO_FLAGS=--locked refuse to change Cargo.lock, as CI does
 #   VENV=dir             where the Python of client and chart tests lives (default .venv)
 #   BENCH_VENV=dir       where the engines that bench-index compares with live (default .venv-bench)
+#   BENCH_SERVER_VENV=dir
+#                        where the databases that bench-server compares with live (default .venv-bench-server)
 #   BRAINY_BENCH_DATA=dir
 #                        a folder that has the data set wordnet-minilm (default: what `make bench-data` made)
 #   VERSION=tag          tag of the images (default: the version in Cargo.toml)
@@ -46,6 +48,8 @@ SOURCE := $(shell git remote get-url origin 2>/dev/null | sed 's|//[^/@]*@|//|')
 IMAGES := brainyd brainy-operator brainy-s3
 VENV_READY := $(VENV)/.complete
 BENCH_READY := $(BENCH_VENV)/.complete
+BENCH_SERVER_VENV ?= .venv-bench-server
+BENCH_SERVER_READY := $(BENCH_SERVER_VENV)/.complete
 
 ## Use
 
@@ -95,8 +99,8 @@ chart-test: venv ## The Helm charts, rendered for many values
 	$(PYTHON) -m pytest tests/charts
 
 .PHONY: bench-test
-bench-test: venv ## The arithmetic of bench-index: interpolation, recall, tables
-	$(PYTHON) -m pytest bench/index/tests
+bench-test: venv ## The arithmetic of bench-index and bench-server: interpolation, recall, tables
+	$(PYTHON) -m pytest bench/index/tests bench/server/tests
 
 .PHONY: test-image
 test-image: override PROFILE = dev
@@ -179,6 +183,12 @@ bench-index: setup-build $(BENCH_READY) ## The index against hnswlib, faiss, use
 	$(CARGO) build $(CARGO_FLAGS) --release --package brainy-index-bench
 	$(BENCH_VENV)/bin/python bench/index/run.py --worker "$(TARGET)/release/brainy-index-bench" $(ARGS)
 
+# Not the test programs, whose release build takes ten minutes more.
+.PHONY: bench-server
+bench-server: setup-build $(BENCH_SERVER_READY) ## brainyd over HTTP against LanceDB, Chroma, Milvus Lite and Qdrant Edge: tables into docs
+	$(CARGO) build $(CARGO_FLAGS) --release --package brainy-dataplane --package brainy-operator --package brainy-server-bench --bins
+	$(BENCH_SERVER_VENV)/bin/python bench/server/run.py --programs "$(TARGET)/release" $(ARGS)
+
 .PHONY: bench-data
 bench-data: $(BENCH_READY) ## Make the data set wordnet-minilm for it: ten minutes on two cores
 	$(BENCH_VENV)/bin/python bench/index/make_data.py $(ARGS)
@@ -206,7 +216,7 @@ venv: $(VENV_READY) ## Make the Python environment of the client and chart tests
 .PHONY: clean
 clean: ## Remove what was built here (tools in BRAINY_CACHE stay)
 	$(CARGO) clean
-	rm -rf $(VENV) $(BENCH_VENV) .brainy .pytest_cache
+	rm -rf $(VENV) $(BENCH_VENV) $(BENCH_SERVER_VENV) .brainy .pytest_cache
 
 .PHONY: help
 help: ## This list
@@ -228,6 +238,13 @@ $(BENCH_READY): bench/index/requirements.txt
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 	    --no-cache-dir --no-binary hnswlib --requirement $<
 	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check check
+	touch $@
+
+$(BENCH_SERVER_READY): bench/server/requirements.txt
+	@scripts/setup.sh bench
+	python3 -m venv --clear $(BENCH_SERVER_VENV)
+	$(BENCH_SERVER_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	$(BENCH_SERVER_VENV)/bin/python -m pip --disable-pip-version-check check
 	touch $@
 
 # Unoptimised: it builds in a third of the time and checks this workspace in two seconds all the same.

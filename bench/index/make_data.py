@@ -18,6 +18,9 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "common"))
 
 import datasets
 import embed

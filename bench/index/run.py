@@ -9,17 +9,21 @@ import argparse
 import json
 import os
 import random
+import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parent.parent / "common"))
+
 import datasets
 import plot
 import results
 import sweep
 import tables
+from document import inserted
 from engines import EF_CONSTRUCTION, ENGINES, REFERENCE, M, chosen
 from machine import ROOT, machine, rust_versions
 from processes import Failed, Process
@@ -202,7 +206,7 @@ def write_docs(found):
         say("no whole data set was measured: docs stay as they are")
         return
     document = ROOT / "docs/benchmarks.md"
-    write(document, tables.inserted(document.read_text(), tables.section(whole)))
+    write(document, inserted(document.read_text(), tables.section(whole), "bench-index"))
     for name, dataset in whole.items():
         title = f"{name}: {dataset['rows']:,} x {dataset['dim']}, M {M}, efConstruction {EF_CONSTRUCTION}"
         drawing = plot.svg(title, dataset["engines"])

@@ -4,7 +4,6 @@ from curve import TARGETS
 from engines import ENGINES, LEFT_OUT
 from results import key, wall
 
-BEGIN, END = "<!-- bench-index:begin -->", "<!-- bench-index:end -->"
 NONE = "n/a"
 
 
@@ -100,14 +99,3 @@ def section(datasets, plot=lambda name: f"bench/index-{name}.svg"):
             f"![{name}: recall@10 against queries per second]({plot(name)})",
         ]
     return "\n\n".join(parts)
-
-
-def inserted(document, text):
-    """`document` with `text` between the markers.
-
-    Raises ValueError if it has not exactly one pair of them."""
-    head, begin, rest = document.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in tail:
-        raise ValueError(f"the document needs {BEGIN} and {END} once, in this order")
-    return f"{head}{begin}\n\n{text}\n\n{end}{tail}"

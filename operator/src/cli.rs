@@ -218,7 +218,11 @@ pub(crate) struct LocalArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
     pub(crate) listen: IpAddr,
 
-    /// File that gets the endpoint's URL, with a line end, once every instance is ready
+    /// Port of the endpoint for gRPC [default: the one after --port; a free one where --port is 0]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) grpc_port: Option<u16>,
+
+    /// File that gets the endpoint's URL and, on a second line, host:port for gRPC, once every instance is ready
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
 

@@ -4,6 +4,7 @@ Without settings the suite starts its own cluster: `brainy-operator local` on th
 
 BRAINY_OPERATOR  path of brainy-operator (default: $CARGO_TARGET_DIR or target, then debug/brainy-operator)
 BRAINY_URL       use the Brainy that runs there instead; tests make collections of their own and remove them
+BRAINY_GRPC_PORT where it serves gRPC (default 6334)
 BRAINY_API_KEY   its key, if it wants one
 
 BRAINY_URL=:memory: runs the suite against the client's own in-process imitation. That checks the tests, not
@@ -42,7 +43,7 @@ def operator_binary():
 
 
 def wait_for_endpoint(process, ready_file, log):
-    """The URL that the cluster writes when it can serve."""
+    """The lines that the cluster writes when it can serve: its URL, and host:port for gRPC."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -50,7 +51,7 @@ def wait_for_endpoint(process, ready_file, log):
                 f"the cluster stopped with {process.returncode} before it was ready:\n{tail(log)}", returncode=2
             )
         if ready_file.exists() and (line := ready_file.read_text()).endswith("\n"):
-            return line.strip()
+            return line.split()
         time.sleep(0.05)
     pytest.exit(f"the cluster was not ready within {START_SECONDS} s:\n{tail(log)}", returncode=2)
 
@@ -68,10 +69,10 @@ def group_is_alive(group):
 
 
 @pytest.fixture(scope="session")
-def url(tmp_path_factory):
-    """Where Brainy serves."""
+def endpoints(tmp_path_factory):
+    """Where Brainy serves: the URL, and the port for gRPC."""
     if given := os.environ.get("BRAINY_URL"):
-        yield given
+        yield given, int(os.environ.get("BRAINY_GRPC_PORT", "6334"))
         return
     work = tmp_path_factory.mktemp("cluster")
     ready_file, log = work / "ready", work / "log"
@@ -82,7 +83,8 @@ def url(tmp_path_factory):
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        yield wait_for_endpoint(process, ready_file, log)
+        url, grpc = wait_for_endpoint(process, ready_file, log)
+        yield url, int(grpc.rpartition(":")[2])
         assert process.poll() is None, f"the cluster ended by itself with {process.returncode}:\n{tail(log)}"
         process.send_signal(signal.SIGINT)
         status = process.wait(STOP_SECONDS)
@@ -92,6 +94,18 @@ def url(tmp_path_factory):
         if group_is_alive(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def url(endpoints):
+    """Where Brainy serves HTTP."""
+    return endpoints[0]
+
+
+@pytest.fixture(scope="session")
+def grpc_port(endpoints):
+    """Where it serves gRPC, on the same host."""
+    return endpoints[1]
 
 
 @pytest.fixture(scope="session")

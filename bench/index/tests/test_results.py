@@ -6,6 +6,7 @@ from itertools import pairwise
 import plot
 import pytest
 import tables
+from document import inserted
 from engines import ENGINES, chosen, computed_bytes
 from results import merge, record
 
@@ -151,13 +152,14 @@ def test_numbers_have_three_digits(value, text):
 
 
 def test_a_section_replaces_what_is_between_the_markers():
-    document = f"# Title\n\n{tables.BEGIN}\nold\n{tables.END}\n\n## Next\n"
-    once = tables.inserted(document, "new")
-    assert once == f"# Title\n\n{tables.BEGIN}\n\nnew\n\n{tables.END}\n\n## Next\n"
-    assert tables.inserted(once, "new") == once
-    for wrong in ("# Title\n", f"{tables.END}{tables.BEGIN}", document + document):
+    begin, end = "<!-- x:begin -->", "<!-- x:end -->"
+    document = f"# Title\n\n{begin}\nold\n{end}\n\n## Next\n"
+    once = inserted(document, "new", "x")
+    assert once == f"# Title\n\n{begin}\n\nnew\n\n{end}\n\n## Next\n"
+    assert inserted(once, "new", "x") == once
+    for wrong in ("# Title\n", f"{end}{begin}", document + document):
         with pytest.raises(ValueError, match="once"):
-            tables.inserted(wrong, "new")
+            inserted(wrong, "new", "x")
 
 
 def test_a_plot_shows_every_engine_within_its_frame():

@@ -15,6 +15,12 @@ const KEYS_DIFFER: Constraint = Constraint::cel(
     "give each of admin, readWrite and readOnly its own entry in the Secret",
 );
 
+const PORTS_DIFFER: Constraint = Constraint::cel(
+    "self.port != self.grpcPort",
+    "service.port and service.grpcPort are the same, and a Service can have a port only once",
+    "choose another number for one of them; nodes serve gRPC on the data API's port as well",
+);
+
 /// API keys that requests must carry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -125,6 +131,7 @@ impl TlsSpec {
 /// The Service that clients talk to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = PORTS_DIFFER)]
 pub struct ServiceSpec {
     /// Type of the Service. Default: ClusterIP.
     #[serde(default, rename = "type")]
@@ -135,9 +142,20 @@ pub struct ServiceSpec {
     #[schemars(range(min = 1, max = 65_535))]
     pub port: i32,
 
+    /// Port of the same API over gRPC, 1 to 65535. Default: 6334.
+    #[serde(default = "default_grpc_port")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub grpc_port: i32,
+
     /// Annotations of the Service, such as those that a cloud's load balancer reads. Default: none.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+}
+
+impl ServiceSpec {
+    pub(crate) fn check(&self, path: &str, findings: &mut Findings) {
+        findings.require(&PORTS_DIFFER, path, self.port != self.grpc_port);
+    }
 }
 
 /// Type of the Service.
@@ -167,11 +185,16 @@ fn default_port() -> i32 {
     6333
 }
 
+fn default_grpc_port() -> i32 {
+    6334
+}
+
 impl Default for ServiceSpec {
     fn default() -> Self {
         Self {
             type_: ServiceType::default(),
             port: default_port(),
+            grpc_port: default_grpc_port(),
             annotations: BTreeMap::new(),
         }
     }

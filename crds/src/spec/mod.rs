@@ -271,7 +271,7 @@ impl BrainyClusterSpec {
             shared_config: _,
             api_keys,
             tls,
-            service: _,
+            service,
             monitoring,
             update_strategy,
             deletion_policy: _,
@@ -299,6 +299,7 @@ impl BrainyClusterSpec {
         if let Some(tls) = tls {
             tls.check(&format!("{path}.tls"), findings);
         }
+        service.check(&format!("{path}.service"), findings);
         monitoring.check(&format!("{path}.monitoring"), findings);
         update_strategy.check(&format!("{path}.updateStrategy"), findings);
     }

@@ -423,6 +423,11 @@ pub(crate) fn table() -> Vec<Case> {
             &["spec.tls.secretRef.name"],
         ),
         case(
+            "two ports of one number",
+            json!({"service": {"port": 6334}}),
+            &["spec.service"],
+        ),
+        case(
             "scrape without pause",
             json!({"monitoring": {"serviceMonitor": {"interval": "0s"}}}),
             &["spec.monitoring.serviceMonitor.interval"],

@@ -49,6 +49,8 @@ pub(crate) struct Parts {
     pub(crate) name: String,
     /// The endpoint.
     pub(crate) url: String,
+    /// The endpoint for gRPC, `host:port`.
+    pub(crate) grpc: String,
     /// Where the data is, in words.
     pub(crate) storage: String,
     /// Gets the endpoint once all is ready.
@@ -154,15 +156,22 @@ impl Cluster {
     ///
     /// # Errors
     /// [`OperatorError::Interrupted`] at a second signal; what the system said if signals cannot be received.
-    pub(crate) async fn run(mut self, listener: TcpListener) -> Result<(), OperatorError> {
+    pub(crate) async fn run(
+        mut self,
+        listener: TcpListener,
+        grpc: TcpListener,
+    ) -> Result<(), OperatorError> {
         let mut signals = Signals::new()?;
         self.forget_ready_file();
         let stop = CancellationToken::new();
-        let endpoint = tokio::spawn(self.parts.proxy.clone().serve(listener, stop.clone()));
+        let proxy = self.parts.proxy.clone();
+        let streams = tokio::spawn(proxy.clone().serve_streams(grpc, stop.clone()));
+        let endpoint = tokio::spawn(proxy.serve(listener, stop.clone()));
         tracing::info!(
-            "{} at {}, {}",
+            "{} at {}, gRPC at {}, {}",
             self.parts.name,
             self.parts.url,
+            self.parts.grpc,
             self.parts.storage
         );
         let mut tick = interval(TICK);
@@ -179,7 +188,9 @@ impl Cluster {
             }
             self.reconcile();
         }
-        let ended = self.shut_down(&mut signals, stop, endpoint).await;
+        let ended = self
+            .shut_down(&mut signals, stop, [endpoint, streams])
+            .await;
         self.forget_ready_file();
         ended
     }
@@ -350,12 +361,12 @@ impl Cluster {
         }
     }
 
-    /// Closes the endpoint, then asks all processes to flush and release, and waits for them.
+    /// Closes the endpoints, then asks all processes to flush and release, and waits for them.
     async fn shut_down(
         &mut self,
         signals: &mut Signals,
         stop: CancellationToken,
-        endpoint: JoinHandle<()>,
+        endpoints: [JoinHandle<()>; 2],
     ) -> Result<(), OperatorError> {
         tracing::info!(
             "stopping; the data stays in {}. Once more to stop at once",
@@ -367,7 +378,7 @@ impl Cluster {
         stop.cancel();
         let orderly = async {
             // Only a panic makes it fail, and that was logged.
-            let _closed = endpoint.await;
+            let _closed = futures::future::join_all(endpoints).await;
             self.stop_processes().await;
         };
         tokio::select! {

@@ -12,6 +12,7 @@ mod storage;
 mod supervise;
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,13 +61,14 @@ async fn serve(args: LocalArgs) -> Result<(), OperatorError> {
     }
     let name = cluster.metadata.name.clone().unwrap_or_default();
     let brainyd = find_brainyd(args.brainyd.as_deref())?;
-    let listener = listen(&args).await?;
-    let address = listener
-        .local_addr()
-        .map_err(|source| OperatorError::System {
-            what: "no local address",
-            source,
-        })?;
+    let listener = listen(args.listen, args.port, "--port").await?;
+    let address = listener.local_addr().map_err(no_address)?;
+    let grpc_port = args.grpc_port.unwrap_or(match args.port {
+        0 => 0,
+        port => port.wrapping_add(1),
+    });
+    let grpc_listener = listen(args.listen, grpc_port, "--grpc-port").await?;
+    let grpc_address = grpc_listener.local_addr().map_err(no_address)?;
     let root = args
         .data_dir
         .clone()
@@ -107,6 +109,7 @@ async fn serve(args: LocalArgs) -> Result<(), OperatorError> {
     let parts = Parts {
         name,
         url: format!("http://{address}"),
+        grpc: grpc_address.to_string(),
         storage: bucket.description.clone(),
         ready_file: args.ready_file.clone(),
         data,
@@ -123,7 +126,7 @@ async fn serve(args: LocalArgs) -> Result<(), OperatorError> {
         screen,
     };
     let ended = match Cluster::new(parts, cluster) {
-        Ok(cluster) => cluster.run(listener).await,
+        Ok(cluster) => cluster.run(listener, grpc_listener).await,
         Err(error) => Err(error),
     };
     bucket.close().await;
@@ -151,23 +154,32 @@ fn read_manifest(path: &Path) -> Result<(ManifestFile, BrainyCluster), OperatorE
     }
 }
 
-async fn listen(args: &LocalArgs) -> Result<TcpListener, OperatorError> {
-    TcpListener::bind((args.listen, args.port))
-        .await
-        .map_err(|source| {
-            let (host, port) = (args.listen.to_string(), args.port);
-            match source.kind() {
-                ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied => {
-                    OperatorError::NoSuchAddress { host, port, source }
-                }
-                _ => OperatorError::PortTaken {
-                    host,
-                    port,
-                    flag: "--port",
-                    source,
-                },
+fn no_address(source: std::io::Error) -> OperatorError {
+    OperatorError::System {
+        what: "no local address",
+        source,
+    }
+}
+
+async fn listen(
+    address: IpAddr,
+    port: u16,
+    flag: &'static str,
+) -> Result<TcpListener, OperatorError> {
+    TcpListener::bind((address, port)).await.map_err(|source| {
+        let host = address.to_string();
+        match source.kind() {
+            ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied => {
+                OperatorError::NoSuchAddress { host, port, source }
             }
-        })
+            _ => OperatorError::PortTaken {
+                host,
+                port,
+                flag,
+                source,
+            },
+        }
+    })
 }
 
 /// The data plane's program: the one that was named, or the one beside this program.

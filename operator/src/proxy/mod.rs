@@ -2,9 +2,10 @@
 //!
 //! Each request goes to a ready instance, in turn; every node of the data plane can answer every request. One that could not
 //! be served, and certainly had no effect, is tried on the others until a deadline ([`retry`]). Request bodies are held in
-//! memory for that, up to the cluster's limit; answers are passed on as they come.
+//! memory for that, up to the cluster's limit; answers are passed on as they come. gRPC has a port of its own ([`streams`]).
 
 pub(crate) mod retry;
+mod streams;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

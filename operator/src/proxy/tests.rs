@@ -327,3 +327,53 @@ async fn a_closed_endpoint_lets_requests_finish() {
     );
     serving.await.unwrap();
 }
+
+/// Sends back what it gets, in capitals.
+async fn shouts() -> String {
+    let (listener, address) = listen().await;
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut buffer = [0; 1024];
+                while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+                    buffer[..n].make_ascii_uppercase();
+                    stream.write_all(&buffer[..n]).await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn connections_are_passed_on_to_who_takes_them_and_cut_at_the_end() {
+    let proxy = Proxy::new(client(), routes(&[dead().await, shouts().await], 0));
+    let (listener, address) = listen().await;
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(proxy.clone().serve_streams(listener, stop.clone()));
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        for _ in 0..2 {
+            stream.write_all(b"hello").await.unwrap();
+            let mut answer = [0; 5];
+            stream.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"HELLO");
+        }
+        streams.push(stream);
+    }
+    stop.cancel();
+    serving.await.unwrap();
+    for mut stream in streams {
+        assert!(matches!(stream.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_takes_is_closed() {
+    let proxy = Proxy::new(client(), routes(&[dead().await], 0));
+    let (listener, address) = listen().await;
+    tokio::spawn(proxy.serve_streams(listener, CancellationToken::new()));
+    let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+    assert!(matches!(stream.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+}

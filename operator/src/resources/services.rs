@@ -8,6 +8,9 @@ use kube::ResourceExt;
 use super::pod_template::PORT_NAME;
 use super::{BuildError, labels, pod_template};
 
+/// Name of the Service's port for gRPC.
+const GRPC_PORT_NAME: &str = "grpc";
+
 /// The Service that clients talk to: every ready pod of every role, because each node answers each request and passes on what is not
 /// its own.
 pub(super) fn client(cluster: &BrainyCluster) -> Result<Service, BuildError> {
@@ -21,7 +24,10 @@ pub(super) fn client(cluster: &BrainyCluster) -> Result<Service, BuildError> {
         spec: Some(ServiceSpec {
             type_: Some(spec.type_.as_str().to_owned()),
             selector: Some(labels::match_cluster(cluster)),
-            ports: Some(vec![port(cluster, spec.port)]),
+            ports: Some(vec![
+                port(cluster, spec.port),
+                grpc_port(cluster, spec.grpc_port),
+            ]),
             ..ServiceSpec::default()
         }),
         status: None,
@@ -72,6 +78,19 @@ pub(super) fn scheme(cluster: &BrainyCluster) -> &'static str {
         "https"
     } else {
         "http"
+    }
+}
+
+/// Nodes serve gRPC where they serve HTTP: a second port of the Service is enough for clients that want one of its own.
+fn grpc_port(cluster: &BrainyCluster, number: i32) -> ServicePort {
+    let app_protocol = match scheme(cluster) {
+        "http" => "kubernetes.io/h2c",
+        secure => secure,
+    };
+    ServicePort {
+        name: Some(GRPC_PORT_NAME.to_owned()),
+        app_protocol: Some(app_protocol.to_owned()),
+        ..port(cluster, number)
     }
 }
 

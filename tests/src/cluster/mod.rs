@@ -114,7 +114,9 @@ impl LocalCluster {
                 return Ok(Err(error));
             }
             match std::fs::read_to_string(&file) {
-                Ok(text) if text.ends_with('\n') => Ok(Ok(text.trim().to_owned())),
+                Ok(text) if text.ends_with('\n') => {
+                    Ok(Ok(text.lines().next().unwrap_or_default().to_owned()))
+                }
                 _ => Err(self.logs()),
             }
         })

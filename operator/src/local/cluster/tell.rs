@@ -109,7 +109,8 @@ impl Cluster {
         let Some(path) = self.parts.ready_file.as_ref().filter(|_| !self.told_ready) else {
             return;
         };
-        match write_whole(path, format!("{}\n", self.parts.url).as_bytes()) {
+        let lines = format!("{}\n{}\n", self.parts.url, self.parts.grpc);
+        match write_whole(path, lines.as_bytes()) {
             Ok(()) => self.told_ready = true,
             Err(error) => {
                 tracing::warn!(%error, path = %path.display(), "cannot write the ready file")
