@@ -84,6 +84,7 @@ test: venv build controlplane ## The whole ladder: unit, simulation, processes, 
 	$(MAKE) bench-test
 	$(MAKE) test-image
 	$(MAKE) test-clients
+	$(MAKE) test-openapi
 
 .PHONY: test-unit
 test-unit: setup-build ## Only the tests inside the crates: seconds
@@ -93,6 +94,11 @@ test-unit: setup-build ## Only the tests inside the crates: seconds
 test-clients: override PROFILE = dev
 test-clients: venv build ## The unmodified Qdrant client against a local cluster, or against BRAINY_URL
 	BRAINY_OPERATOR="$(abspath $(BIN))/brainy-operator" $(PYTHON) -m pytest tests/clients
+
+.PHONY: test-openapi
+test-openapi: override PROFILE = dev
+test-openapi: venv build ## Requests made up from the API's OpenAPI document: two minutes; OPENAPI_SECONDS=, OPENAPI_SEED=
+	BRAINYD="$(abspath $(BIN))/brainyd" $(PYTHON) -m pytest tests/openapi
 
 .PHONY: chart-test
 chart-test: venv ## The Helm charts, rendered for many values
@@ -222,10 +228,10 @@ clean: ## Remove what was built here (tools in BRAINY_CACHE stay)
 help: ## This list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-$(VENV_READY): tests/clients/requirements.txt
+$(VENV_READY): tests/clients/requirements.txt tests/openapi/requirements.txt
 	@scripts/setup.sh test
 	python3 -m venv --clear $(VENV)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps $(addprefix --requirement ,$^)
 	$(PYTHON) -m pip --disable-pip-version-check check
 	touch $@
 

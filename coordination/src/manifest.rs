@@ -24,9 +24,7 @@ use crate::keys;
 use crate::store::retry::Store;
 use crate::types::{CollectionUid, NameError, Nonce, PartitionId};
 
-pub use recovery::{
-    Recovery, abandon_recovery, beat_recovery, begin_recovery, finish_recovery,
-};
+pub use recovery::{Recovery, abandon_recovery, beat_recovery, begin_recovery, finish_recovery};
 pub use schema::{
     DenseParams, Distance, HnswParams, MAX_VECTOR_NAME, MAX_VECTOR_SIZE, MAX_VECTORS, Quantization,
     SchemaError, SparseParams, VectorSchema,

@@ -53,7 +53,7 @@ fn of(table: &Routes) -> Value {
             },
         },
     });
-    without_suffix(&mut document);
+    polish(&mut document);
     document
 }
 
@@ -285,11 +285,15 @@ fn error_schema() -> Value {
     })
 }
 
-/// Takes `Dto` off the names of schemas: they are named after the code's types.
-fn without_suffix(value: &mut Value) {
+/// Takes `Dto` off the names of schemas, which are named after the code's types, and writes schemas for anything as objects.
+fn polish(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (key, value) in fields.iter_mut() {
+                // The same, in a form that all tools read.
+                if *value == true && key != "required" && key != "additionalProperties" {
+                    *value = json!({});
+                }
                 match value {
                     Value::String(text) if key == "$ref" => *text = text.replace("Dto", ""),
                     Value::Object(definitions) if key == "schemas" => {
@@ -300,10 +304,10 @@ fn without_suffix(value: &mut Value) {
                     }
                     _ => {}
                 }
-                without_suffix(value);
+                polish(value);
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(without_suffix),
+        Value::Array(items) => items.iter_mut().for_each(polish),
         _ => {}
     }
 }

@@ -31,6 +31,7 @@ pub(crate) struct FilterDto {
 #[serde(deny_unknown_fields)]
 pub(crate) struct MinShouldDto {
     pub(crate) conditions: Vec<ConditionDto>,
+    #[schemars(range(min = 1))]
     pub(crate) min_count: usize,
 }
 
@@ -211,12 +212,14 @@ impl<'de> Deserialize<'de> for Bound {
 schema!(Bound, "Bound", _generator => {
     "anyOf": [
         {"type": "number"},
-        {"type": "string", "description": "A date and time such as 2024-05-01T12:00:00Z, or a date."},
+        {"type": "string", "format": "date-time"},
+        {"type": "string", "format": "date"},
     ],
 });
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "ValuesCount")]
 pub(crate) struct CountDto {
     pub(crate) gt: Option<u32>,
     pub(crate) gte: Option<u32>,

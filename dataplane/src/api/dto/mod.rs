@@ -63,6 +63,44 @@ impl schemars::JsonSchema for Anything {
     }
 }
 
+/// The schema of a field that is refused unless it is null.
+pub(crate) enum Refused {}
+
+impl schemars::JsonSchema for Refused {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Refused".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "null",
+            "description": "Brainy lacks this: other values are refused with 501.",
+        })
+    }
+}
+
+/// Says in a schema that exactly one of `fields`, with their JSON types, is given and not null.
+pub(crate) fn exactly_one(schema: &mut schemars::Schema, fields: [(&str, &str); 2]) {
+    let alternatives = [0, 1].map(|given| {
+        let (name, kind) = fields[given];
+        let (absent, _) = fields[1 - given];
+        serde_json::json!({
+            "required": [name],
+            "properties": {name: {"type": kind}, absent: {"type": "null"}},
+        })
+    });
+    schema.insert("oneOf".to_owned(), alternatives.into_iter().collect());
+}
+
+/// Exactly one of `points` and `filter`.
+pub(crate) fn points_or_filter(schema: &mut schemars::Schema) {
+    exactly_one(schema, [("points", "array"), ("filter", "object")]);
+}
+
 /// Refuses the first of `fields` that was given.
 pub(crate) fn refuse(fields: &[(&str, bool)]) -> Result<(), ServiceError> {
     match fields.iter().find(|(_, given)| *given) {

@@ -23,9 +23,11 @@ pub(crate) struct Checks<'a> {
 /// `{"points": [...]}` or `{"batch": {...}}`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = points_or_batch)]
 pub(crate) struct UpsertDto {
     pub(crate) points: Option<Vec<PointDto>>,
     pub(crate) batch: Option<BatchDto>,
+    #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
     pub(crate) update_filter: Given,
     pub(crate) update_mode: Option<String>,
@@ -91,6 +93,10 @@ schema!(BatchVectors, "BatchVectors", generator => {
         },
     ],
 });
+
+fn points_or_batch(schema: &mut schemars::Schema) {
+    super::exactly_one(schema, [("points", "array"), ("batch", "object")]);
+}
 
 impl UpsertDto {
     pub(crate) fn into_op(self, checks: Checks<'_>) -> Result<WriteOp, ServiceError> {
@@ -188,11 +194,13 @@ impl BatchDto {
 /// New payload for some points.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = super::points_or_filter)]
 pub(crate) struct SetPayloadDto {
     pub(crate) payload: Payload,
     pub(crate) points: Option<Vec<PointId>>,
     pub(crate) filter: Option<FilterDto>,
     pub(crate) key: Option<String>,
+    #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
 }
 
@@ -218,10 +226,12 @@ impl SetPayloadDto {
 /// Keys to remove from some points' payloads.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = super::points_or_filter)]
 pub(crate) struct DeletePayloadDto {
     pub(crate) keys: Vec<String>,
     pub(crate) points: Option<Vec<PointId>>,
     pub(crate) filter: Option<FilterDto>,
+    #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
 }
 
@@ -241,6 +251,7 @@ impl DeletePayloadDto {
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpdateVectorsDto {
     pub(crate) points: Vec<PointVectorDto>,
+    #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
     pub(crate) update_filter: Given,
 }
@@ -283,10 +294,12 @@ impl UpdateVectorsDto {
 /// Vectors to remove from some points.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = super::points_or_filter)]
 pub(crate) struct DeleteVectorsDto {
     pub(crate) vector: Vec<String>,
     pub(crate) points: Option<Vec<PointId>>,
     pub(crate) filter: Option<FilterDto>,
+    #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
 }
 

@@ -91,6 +91,7 @@ pub(crate) struct QueryDto {
     #[serde(default)]
     pub(crate) prefetch: Prefetches,
     pub(crate) lookup_from: Given,
+    #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
 }
 
@@ -115,6 +116,7 @@ pub(crate) struct SearchDto {
     #[serde(alias = "with_vectors")]
     pub(crate) with_vector: Option<WithVector>,
     pub(crate) with_payload: Option<WithPayload>,
+    #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
 }
 
@@ -382,6 +384,7 @@ pub(crate) struct RetrieveDto {
     pub(crate) with_payload: Option<WithPayload>,
     #[serde(alias = "with_vectors")]
     pub(crate) with_vector: Option<WithVector>,
+    #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
 }
 
@@ -416,6 +419,7 @@ pub(crate) struct ScrollDto {
     #[serde(alias = "with_vectors")]
     pub(crate) with_vector: Option<WithVector>,
     pub(crate) order_by: Given,
+    #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
 }
 
@@ -449,6 +453,7 @@ pub(crate) struct CountDto {
     // Counts are always exact, which is also a good approximation.
     #[serde(rename = "exact")]
     pub(crate) _exact: Option<bool>,
+    #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
 }
 

@@ -143,9 +143,11 @@ pub(crate) fn check_names(
 /// `points` or `filter`, of a delete and its kin.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = super::points_or_filter)]
 pub(crate) struct SelectorDto {
     pub(crate) points: Option<Vec<PointId>>,
     pub(crate) filter: Option<FilterDto>,
+    #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
 }
 
