@@ -4,7 +4,7 @@ mod pre_stop;
 mod server;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -253,7 +253,10 @@ impl Cli {
     /// # Errors
     /// In a cluster, an address that means "all of mine" and leads nowhere from elsewhere.
     pub fn advertised(&self, bound: SocketAddr) -> Result<String, String> {
-        let address = self.advertise.clone().unwrap_or_else(|| bound.to_string());
+        let address = match &self.advertise {
+            Some(address) => bracketed(address),
+            None => bound.to_string(),
+        };
         let unspecified = address
             .parse::<SocketAddr>()
             .is_ok_and(|address| address.ip().is_unspecified());
@@ -318,6 +321,15 @@ impl Cli {
                 GraphBuilderArg::HnswRs => GraphBuilder::HnswRs,
             },
         }
+    }
+}
+
+/// `host:port` with an IPv6 host in brackets, also where it came without them, as an orchestrator's variable for a pod's address
+/// does: what follows the last colon is always the port.
+fn bracketed(address: &str) -> String {
+    match address.rsplit_once(':') {
+        Some((host, port)) if host.parse::<Ipv6Addr>().is_ok() => format!("[{host}]:{port}"),
+        _ => address.to_owned(),
     }
 }
 
@@ -386,6 +398,10 @@ mod tests {
             named(&["--advertise", "w-0.brainy:6333"], everywhere).unwrap(),
             "w-0.brainy:6333"
         );
+        for host in ["[fd00::7]:6333", "fd00::7:6333"] {
+            let address = named(&["--advertise", host], everywhere);
+            assert_eq!(address.unwrap(), "[fd00::7]:6333");
+        }
         for wrong in [
             named(&[], everywhere),
             named(&["--advertise", "0.0.0.0:6333"], own),

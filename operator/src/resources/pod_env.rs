@@ -3,17 +3,28 @@
 use brainy_crds::{BrainyCluster, Role};
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, SecretKeySelector};
 
+use super::pod_template::PORT;
+use super::{BuildError, labels};
+
 /// The pod's name, which is the instance's.
 pub(super) const POD_NAME: &str = "BRAINY_POD_NAME";
 /// The pod's address.
 pub(super) const POD_IP: &str = "BRAINY_POD_IP";
 
+/// Where other nodes reach the pod, for the container and for the hook that runs before it ends.
+pub(super) const ADVERTISE: &str = "BRAINY_ADVERTISE";
+
 /// The operator's variables, then those of the spec, which may refer to them. A variable of the spec that has the name of one of the
 /// operator's is left out: a name twice would be refused.
-pub(super) fn env(cluster: &BrainyCluster, role: Role) -> Vec<EnvVar> {
+pub(super) fn env(cluster: &BrainyCluster, role: Role) -> Result<Vec<EnvVar>, BuildError> {
     let mut all = vec![
         of_pod(POD_NAME, "metadata.name"),
         of_pod(POD_IP, "status.podIP"),
+        EnvVar {
+            name: ADVERTISE.to_owned(),
+            value: Some(format!("{}:{PORT}", host(cluster, role)?)),
+            value_from: None,
+        },
     ];
     all.extend(storage_keys(cluster));
     all.extend(api_keys(cluster));
@@ -23,7 +34,20 @@ pub(super) fn env(cluster: &BrainyCluster, role: Role) -> Vec<EnvVar> {
             all.push(entry.clone());
         }
     }
-    all
+    Ok(all)
+}
+
+/// The pod's host, of the variables before it.
+fn host(cluster: &BrainyCluster, role: Role) -> Result<String, BuildError> {
+    if cluster.spec.tls.is_none() {
+        return Ok(format!("$({POD_IP})"));
+    }
+    // Certificates name hosts and not the addresses of pods.
+    let (service, namespace) = (
+        labels::headless_name(cluster, role),
+        labels::namespace(cluster)?,
+    );
+    Ok(format!("$({POD_NAME}).{service}.{namespace}.svc"))
 }
 
 fn storage_keys(cluster: &BrainyCluster) -> Vec<EnvVar> {

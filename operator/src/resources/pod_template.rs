@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::pod_env::{POD_IP, POD_NAME, env};
+use super::pod_env::{ADVERTISE, POD_NAME, env};
 use super::{BuildContext, BuildError, labels, service_account};
 use crate::reconcile::arguments::fixed_arguments;
 
@@ -135,7 +135,7 @@ fn container(
         // Not left to the image's entry point: the hook below needs the same name.
         command: Some(vec![CONTAINER.to_owned()]),
         args: Some(arguments(cluster, role)?),
-        env: Some(env(cluster, role)),
+        env: Some(env(cluster, role)?),
         ports: Some(vec![ContainerPort {
             name: Some(PORT_NAME.to_owned()),
             container_port: PORT,
@@ -175,21 +175,11 @@ fn container(
 fn arguments(cluster: &BrainyCluster, role: Role) -> Result<Vec<String>, BuildError> {
     let storage = &cluster.spec.storage;
     let bucket = storage.bucket.as_ref().ok_or(BuildError::NoBucket)?;
-    let host = if cluster.spec.tls.is_some() {
-        // Certificates name hosts and not the addresses of pods.
-        format!(
-            "$({POD_NAME}).{}.{}.svc",
-            labels::headless_name(cluster, role),
-            labels::namespace(cluster)?
-        )
-    } else {
-        format!("$({POD_IP})")
-    };
     let mut all: Vec<String> = [
         ("--role", role.as_str()),
         ("--instance", &format!("$({POD_NAME})")),
         ("--listen", &format!("0.0.0.0:{PORT}")),
-        ("--advertise", &format!("{host}:{PORT}")),
+        ("--advertise", &format!("$({ADVERTISE})")),
         ("--data-dir", DATA_DIR),
         ("--log-format", "json"),
         ("--s3-bucket", bucket),
