@@ -25,6 +25,7 @@ mod collections;
 mod describe;
 mod dto;
 mod errors;
+mod existing;
 mod extract;
 mod guard;
 pub mod metrics;

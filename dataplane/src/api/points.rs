@@ -11,6 +11,7 @@ use super::dto::points::{
 };
 use super::dto::select::SelectorDto;
 use super::errors::Answer;
+use super::existing::{missing, no_such_point};
 use super::extract::{Call, Path, UpdateResult};
 use super::guard::Class;
 use super::routes::Routes;
@@ -186,11 +187,15 @@ pub(super) async fn write(
         schema: &schema.spec.schema,
         limits: &call.limits,
     })?;
+    let missing = missing(call, name, &op).await?;
     let receipt = call.service.write(name, op, call.write_options()).await?;
-    Ok(Written {
-        result: call.update_result(&receipt),
-        token: receipt.token,
-    })
+    match missing {
+        Some(id) => Err(no_such_point(id)),
+        None => Ok(Written {
+            result: call.update_result(&receipt),
+            token: receipt.token,
+        }),
+    }
 }
 
 /// Applies the operations in order and stops at the first that fails; the error says which. Each has an identity of its own
@@ -212,12 +217,21 @@ pub(super) async fn write_all(
         let options = WriteOptions {
             request_id: derived_id(call.params.request_id, i),
         };
-        let receipt = call.service.write(name, op, options).await.map_err(|error| {
+        let failed = |error: ServiceError| {
             error.within(&format!(
                 "operations[{i}] of {count} failed, the {i} before it are applied; repeating with the same \
                  'brainy-request-id' applies only what is missing"
             ))
-        })?;
+        };
+        let missing = missing(call, name, &op).await.map_err(failed)?;
+        let receipt = call
+            .service
+            .write(name, op, options)
+            .await
+            .map_err(failed)?;
+        if let Some(id) = missing {
+            return Err(failed(no_such_point(id)));
+        }
         results.push(call.update_result(&receipt));
         for (partition, position) in receipt.token.0 {
             let seen = token.0.entry(partition).or_default();

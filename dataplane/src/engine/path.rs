@@ -98,7 +98,8 @@ impl Path {
         merge_at(slot, &self.rest, source);
     }
 
-    /// Removes what is at the path.
+    /// Removes what is at the path. At its end `[]` removes every element of a list and `[0]` none, as in Qdrant: the others
+    /// would move, and a repeat would remove another.
     pub fn remove(&self, payload: &mut Payload) {
         if self.rest.is_empty() {
             payload.shift_remove(&self.first);
@@ -181,9 +182,6 @@ fn remove_at(value: &mut Value, steps: &[Step]) {
             map.shift_remove(key);
         }
         ([Step::Each], Value::Array(items)) => items.clear(),
-        ([Step::Index(i)], Value::Array(items)) if *i < items.len() => {
-            items.remove(*i);
-        }
         ([Step::Key(key), rest @ ..], Value::Object(map)) => {
             if let Some(v) = map.get_mut(key) {
                 remove_at(v, rest);
@@ -283,7 +281,7 @@ mod tests {
                 json!({"a": [{}, {"c": 2}, 4]}),
             ),
             ("a[]", json!({"a": [1, 2]}), json!({"a": []})),
-            ("a[1]", json!({"a": [1, 2, 3]}), json!({"a": [1, 3]})),
+            ("a[1]", json!({"a": [1, 2, 3]}), json!({"a": [1, 2, 3]})),
             ("a.b", json!({"a": 1}), json!({"a": 1})),
             ("x.y", json!({"a": 1}), json!({"a": 1})),
         ];

@@ -116,75 +116,117 @@ impl Selection {
 
     /// What is left of a payload.
     #[must_use]
-    pub fn apply(&self, mut payload: Payload) -> Option<Payload> {
+    pub fn apply(&self, payload: Payload) -> Option<Payload> {
         match self {
             Self::None => None,
             Self::All => Some(payload),
-            Self::Include(paths) => {
-                let mut kept = Payload::new();
-                for (key, value) in payload {
-                    let tails: Vec<&[Step]> = paths
-                        .iter()
-                        .filter(|p| p.first == key)
-                        .map(|p| p.rest.as_slice())
-                        .collect();
-                    if let Some(value) = keep(value, &tails) {
-                        kept.insert(key, value);
-                    }
-                }
-                Some(kept)
-            }
-            Self::Exclude(paths) => {
-                for path in paths {
-                    path.remove(&mut payload);
-                }
-                Some(payload)
-            }
+            Self::Include(paths) => Some(keep_keys(payload, &top(paths))),
+            Self::Exclude(paths) => Some(drop_keys(payload, &top(paths))),
         }
     }
 }
 
-/// The part of `value` that `tails` lead to.
-fn keep(value: Value, tails: &[&[Step]]) -> Option<Value> {
-    if tails.iter().any(|t| t.is_empty()) {
-        return Some(value);
+/// What is left of the paths under each key of a payload.
+type Tails<'s> = Vec<(&'s str, &'s [Step])>;
+
+fn top(paths: &[Path]) -> Tails<'_> {
+    paths
+        .iter()
+        .map(|path| (path.first.as_str(), path.rest.as_slice()))
+        .collect()
+}
+
+/// The members that a path leads to or through.
+fn keep_keys(map: Payload, paths: &Tails<'_>) -> Payload {
+    map.into_iter()
+        .filter_map(|(key, value)| {
+            let below = below(paths, &key);
+            (!below.is_empty()).then(|| {
+                let kept = keep(value, &below);
+                (key, kept)
+            })
+        })
+        .collect()
+}
+
+/// The part of `value` that `tails` lead to. As in Qdrant, a value that ends on the way is kept, of lists `[]` selects every
+/// element, and `[0]` none.
+fn keep(value: Value, tails: &[&[Step]]) -> Value {
+    if tails.iter().any(|tail| tail.is_empty()) {
+        return value;
     }
     match value {
-        Value::Object(map) => {
-            let mut kept = Payload::new();
-            for (key, value) in map {
-                let deeper = deeper(tails, |step| *step == Step::Key(key.clone()));
-                if let Some(value) = keep(value, &deeper) {
-                    kept.insert(key, value);
-                }
-            }
-            (!kept.is_empty()).then_some(Value::Object(kept))
-        }
+        Value::Object(map) => Value::Object(keep_keys(map, &by_key(tails))),
         Value::Array(items) => {
-            let kept: Vec<Value> = items
-                .into_iter()
-                .enumerate()
-                .filter_map(|(i, v)| {
-                    keep(
-                        v,
-                        &deeper(tails, |step| {
-                            matches!(step, Step::Each) || *step == Step::Index(i)
-                        }),
-                    )
-                })
-                .collect();
-            (!kept.is_empty()).then_some(Value::Array(kept))
+            let each = in_each(tails);
+            if each.is_empty() {
+                return Value::Array(Vec::new());
+            }
+            Value::Array(items.into_iter().map(|item| keep(item, &each)).collect())
         }
-        _ => None,
+        scalar => scalar,
     }
 }
 
-fn deeper<'s>(tails: &[&'s [Step]], fits: impl Fn(&Step) -> bool) -> Vec<&'s [Step]> {
+/// All members but what the paths lead to.
+fn drop_keys(map: Payload, paths: &Tails<'_>) -> Payload {
+    map.into_iter()
+        .filter_map(|(key, value)| {
+            let below = below(paths, &key);
+            let gone = below.iter().any(|tail| tail.is_empty());
+            (!gone).then(|| {
+                let left = drop_below(value, &below);
+                (key, left)
+            })
+        })
+        .collect()
+}
+
+/// What is left of `value`; `[]` empties a list, `[0]` changes nothing, as in Qdrant.
+fn drop_below(value: Value, tails: &[&[Step]]) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(drop_keys(map, &by_key(tails))),
+        Value::Array(items) => {
+            let each = in_each(tails);
+            if each.iter().any(|tail| tail.is_empty()) {
+                return Value::Array(Vec::new());
+            }
+            Value::Array(
+                items
+                    .into_iter()
+                    .map(|item| drop_below(item, &each))
+                    .collect(),
+            )
+        }
+        scalar => scalar,
+    }
+}
+
+fn below<'s>(paths: &Tails<'s>, key: &str) -> Vec<&'s [Step]> {
+    paths
+        .iter()
+        .filter(|(first, _)| *first == key)
+        .map(|(_, rest)| *rest)
+        .collect()
+}
+
+fn by_key<'s>(tails: &[&'s [Step]]) -> Tails<'s> {
     tails
         .iter()
-        .filter_map(|t| t.split_first())
-        .filter(|(step, _)| fits(step))
-        .map(|(_, rest)| rest)
+        .filter_map(|tail| match tail.split_first() {
+            Some((Step::Key(key), rest)) => Some((key.as_str(), rest)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn in_each<'s>(tails: &[&'s [Step]]) -> Vec<&'s [Step]> {
+    tails
+        .iter()
+        .filter_map(|tail| match tail.split_first() {
+            Some((Step::Each, rest)) => Some(rest),
+            _ => None,
+        })
         .collect()
 }
 
@@ -237,13 +279,26 @@ mod tests {
                 include(&["a.c[].d"]),
                 Some(json!({"a": {"c": [{"d": 1}, {"d": 3}]}})),
             ),
-            (include(&["a.c[1]"]), Some(json!({"a": {"c": [{"d": 3}]}}))),
-            (include(&["nope", "f.g"]), Some(json!({}))),
+            (include(&["a.c[1]"]), Some(json!({"a": {"c": []}}))),
+            (
+                include(&["a.c[].nope"]),
+                Some(json!({"a": {"c": [{}, {}]}})),
+            ),
+            (include(&["nope", "f.g"]), Some(json!({"f": 4}))),
             (exclude(&["a"]), Some(json!({"f": 4}))),
             (
                 exclude(&["a.c", "nope"]),
                 Some(json!({"a": {"b": 1}, "f": 4})),
             ),
+            (
+                exclude(&["a.b", "a.c[].e", "f.g"]),
+                Some(json!({"a": {"c": [{"d": 1}, {"d": 3}]}, "f": 4})),
+            ),
+            (
+                exclude(&["a.c[]"]),
+                Some(json!({"a": {"b": 1, "c": []}, "f": 4})),
+            ),
+            (exclude(&["a.c[0]"]), Some(payload.clone())),
         ];
         for (selector, expected) in cases {
             let got = Selection::new(&selector)

@@ -168,6 +168,61 @@ async fn vectors_are_replaced_and_points_deleted() {
 }
 
 #[tokio::test]
+async fn who_waits_is_told_of_points_that_cannot_be_changed() {
+    let server = Server::with_points().await;
+    let points = json!([1, 50, 60]);
+    for (method, path, body) in [
+        (
+            "POST",
+            "payload",
+            json!({"payload": {"n": 9}, "points": points}),
+        ),
+        (
+            "POST",
+            "payload/delete",
+            json!({"keys": ["n"], "points": points}),
+        ),
+        (
+            "PUT",
+            "payload",
+            json!({"payload": {"n": 8}, "points": points}),
+        ),
+        ("POST", "payload/clear", json!({"points": points})),
+        (
+            "PUT",
+            "vectors",
+            json!({"points": [{"id": 1, "vector": [7, 7, 7]}, {"id": 50, "vector": [1, 1, 1]}]}),
+        ),
+    ] {
+        let before = server.get("/collections/c/points/1").await.result();
+        let path = format!("/collections/c/points/{path}");
+        let body = body.to_string();
+        server
+            .call(method, &format!("{path}?wait=true"), &[], Some(&body))
+            .await
+            .refused(404, &["50"]);
+        let after = server.get("/collections/c/points/1").await.result();
+        assert_ne!(before, after, "{path}: what exists is changed");
+        server.call(method, &path, &[], Some(&body)).await.result();
+    }
+    let gone = json!({"points": [50]});
+    server
+        .post("/collections/c/points/delete?wait=true", gone)
+        .await
+        .result();
+
+    let operations = json!({"operations": [
+        {"set_payload": {"payload": {"n": 1}, "points": [50]}},
+        {"set_payload": {"payload": {"n": 2}, "points": [2]}},
+    ]});
+    server
+        .post("/collections/c/points/batch?wait=true", operations)
+        .await
+        .refused(404, &["operations[0]", "50"]);
+    assert_ne!(payload(&server, 2).await["n"], 2);
+}
+
+#[tokio::test]
 async fn a_selector_is_either_points_or_a_filter() {
     let server = Server::with_points().await;
     for body in [json!({}), json!({"points": [1], "filter": {}})] {
