@@ -47,6 +47,7 @@ REVISION := $(shell git rev-parse HEAD 2>/dev/null)
 SOURCE := $(shell git remote get-url origin 2>/dev/null | sed 's|//[^/@]*@|//|')
 IMAGES := brainyd brainy-operator brainy-s3
 VENV_READY := $(VENV)/.complete
+NODE_READY := tests/clients/js/node_modules/.complete
 BENCH_READY := $(BENCH_VENV)/.complete
 BENCH_SERVER_VENV ?= .venv-bench-server
 BENCH_SERVER_READY := $(BENCH_SERVER_VENV)/.complete
@@ -78,7 +79,7 @@ setup-build:
 # Every target selects the whole workspace: Cargo then sees the same features each time and compiles a crate once.
 .PHONY: test
 test: override PROFILE = dev
-test: venv build controlplane ## The whole ladder: unit, simulation, processes, S3, Kubernetes, charts, then the Python client
+test: venv build controlplane ## The whole ladder: unit, simulation, processes, S3, Kubernetes, charts, then the clients of Qdrant
 	PATH="$(abspath $(VENV))/bin:$$PATH" $(CARGO) test $(CARGO_FLAGS) --workspace
 	$(MAKE) chart-test
 	$(MAKE) bench-test
@@ -92,7 +93,7 @@ test-unit: setup-build ## Only the tests inside the crates: seconds
 
 .PHONY: test-clients
 test-clients: override PROFILE = dev
-test-clients: venv build ## The unmodified Qdrant client against a local cluster, or against BRAINY_URL
+test-clients: venv build $(NODE_READY) ## Unmodified clients of Qdrant against a local cluster, or against BRAINY_URL
 	BRAINY_OPERATOR="$(abspath $(BIN))/brainy-operator" $(PYTHON) -m pytest tests/clients
 
 .PHONY: test-openapi
@@ -222,17 +223,22 @@ venv: $(VENV_READY) ## Make the Python environment of the client and chart tests
 .PHONY: clean
 clean: ## Remove what was built here (tools in BRAINY_CACHE stay)
 	$(CARGO) clean
-	rm -rf $(VENV) $(BENCH_VENV) $(BENCH_SERVER_VENV) .brainy .pytest_cache
+	rm -rf $(VENV) $(BENCH_VENV) $(BENCH_SERVER_VENV) $(dir $(NODE_READY)) .brainy .pytest_cache
 
 .PHONY: help
 help: ## This list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-$(VENV_READY): tests/clients/requirements.txt tests/openapi/requirements.txt
+$(VENV_READY): tests/clients/requirements.txt tests/clients/integrations.txt tests/openapi/requirements.txt
 	@scripts/setup.sh test
 	python3 -m venv --clear $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps $(addprefix --requirement ,$^)
 	$(PYTHON) -m pip --disable-pip-version-check check
+	touch $@
+
+$(NODE_READY): tests/clients/js/package.json tests/clients/js/package-lock.json
+	@scripts/setup.sh clients
+	cd tests/clients/js && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 
 # hnswlib is compiled for the processor of this machine, by the pinned packages and not by what pip would fetch for it.

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Checks what this machine needs to build and test Brainy, and installs what Debian or Ubuntu packages can give.
-# Safe to run again: it does nothing when nothing is missing. Usage: scripts/setup.sh [build|test|bench]
+# Safe to run again: it does nothing when nothing is missing. Usage: scripts/setup.sh [build|test|clients|bench]
 set -euo pipefail
 
 need_rust=1.95
 need_python=3.11
+need_node=18.17
 scope=${1:-test}
 
 missing_packages=() # Debian packages
@@ -36,6 +37,10 @@ check_packages() {
   elif ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
     missing_packages+=(python3-venv)
   fi
+  if [ "$scope" = clients ]; then
+    have node || missing_packages+=(nodejs)
+    have npm || missing_packages+=(npm)
+  fi
   [ "$scope" = bench ] || return 0
   have c++ || missing_packages+=(build-essential)
   python3 -c 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")' 2>/dev/null || missing_packages+=(python3-dev)
@@ -66,7 +71,7 @@ check_packages
 if [ ${#missing_packages[@]} -gt 0 ]; then
   can_install || fail "install these packages, then try again: ${missing_packages[*]}
   Debian, Ubuntu:  sudo apt-get install ${missing_packages[*]}
-  elsewhere:       a C compiler named cc$([ "$scope" = build ] || echo ", Python $need_python or newer with venv")"
+  elsewhere:       a C compiler named cc$([ "$scope" = build ] || echo ", Python $need_python or newer with venv")$([ "$scope" != clients ] || echo ", Node $need_node or newer with npm")"
   echo "setup: installing ${missing_packages[*]}"
   as_root apt-get update -q
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing_packages[@]}"
@@ -94,4 +99,9 @@ fi
 if [ "$scope" != build ]; then
   python=$(python3 -c 'import platform; print(platform.python_version())')
   at_least "$python" "$need_python" || fail "python3 is $python, $need_python or newer is needed"
+fi
+
+if [ "$scope" = clients ]; then
+  node=$(node --version | tr -d v)
+  at_least "$node" "$need_node" || fail "node is $node, $need_node or newer is needed"
 fi

@@ -9,6 +9,9 @@ BRAINY_API_KEY   its key, if it wants one
 
 BRAINY_URL=:memory: runs the suite against the client's own in-process imitation. That checks the tests, not
 Brainy, and is for those who change them; the tests of HTTP errors are left out then. CI never sets it.
+
+Random tests make the same requests each time. For others, and more of them:
+pytest tests/clients --hypothesis-profile=explore --hypothesis-seed=7
 """
 
 import os
@@ -20,6 +23,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from qdrant_client import QdrantClient, models
 
 HERE = Path(__file__).resolve().parent
@@ -27,6 +31,17 @@ ROOT = HERE.parent.parent
 START_SECONDS = 120
 STOP_SECONDS = 60
 REQUEST_SECONDS = 60
+
+# A collection is made once for many requests. A failure tells the request; none is kept on disk.
+random_requests = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": list(HealthCheck),
+    "report_multiple_bugs": False,
+}
+settings.register_profile("steady", max_examples=60, derandomize=True, **random_requests)
+settings.register_profile("explore", max_examples=1000, print_blob=True, **random_requests)
+settings.load_profile("steady")
 
 IN_MEMORY = os.environ.get("BRAINY_URL") == ":memory:"
 collect_ignore = ["test_errors.py"] if IN_MEMORY else []

@@ -1,7 +1,11 @@
 """Collections: make, look at, list, remove."""
 
+import time
+
 import pytest
 from qdrant_client import models
+
+from conftest import REQUEST_SECONDS
 
 
 @pytest.mark.parametrize("distance", list(models.Distance))
@@ -11,8 +15,15 @@ def test_a_new_collection_tells_what_was_asked_for(client, name, distance):
     info = client.get_collection(name)
     assert info.config.params.vectors.size == 4
     assert info.config.params.vectors.distance == distance
-    assert info.status == models.CollectionStatus.GREEN
     assert info.points_count == 0
+    assert_green(client, name)
+
+
+def assert_green(client, name):
+    """Green is a collection of which every partition has an owner and a reader, which may take a moment."""
+    deadline = time.monotonic() + REQUEST_SECONDS
+    while (status := client.get_collection(name).status) != models.CollectionStatus.GREEN:
+        assert time.monotonic() < deadline, status
 
 
 def test_a_collection_exists_until_it_is_deleted(client, name):
