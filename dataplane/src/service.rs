@@ -8,8 +8,8 @@ use brainy_coordination::manifest::{Collection, VectorSchema};
 
 use crate::error::ServiceError;
 use crate::model::{
-    CountRequest, ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest,
-    SearchRequest, WriteOp, WriteOptions, WriteReceipt,
+    CountRequest, FacetCount, FacetRequest, ListRequest, ReadOptions, Record, RetrieveRequest,
+    ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, WriteOp, WriteOptions, WriteReceipt,
 };
 
 /// What a user chooses when creating a collection.
@@ -92,6 +92,20 @@ pub trait DataService: Send + Sync + 'static {
         request: ScrollRequest,
         options: ReadOptions,
     ) -> Result<ScrollPage, ServiceError>;
+    /// For each request the first points of its order.
+    async fn list(
+        &self,
+        collection: &str,
+        requests: Vec<ListRequest>,
+        options: ReadOptions,
+    ) -> Result<Vec<Vec<ScoredPoint>>, ServiceError>;
+    /// In how many points each value of a field occurs, in no particular order.
+    async fn facet(
+        &self,
+        collection: &str,
+        request: FacetRequest,
+        options: ReadOptions,
+    ) -> Result<Vec<FacetCount>, ServiceError>;
     /// Exact count.
     async fn count(
         &self,

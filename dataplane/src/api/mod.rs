@@ -27,7 +27,9 @@ mod dto;
 mod errors;
 mod existing;
 mod extract;
+mod facet;
 mod guard;
+mod listing;
 pub mod metrics;
 pub mod openapi;
 mod ops;
@@ -76,6 +78,7 @@ fn table() -> Routes {
     collections::routes()
         .merge(points::routes())
         .merge(query::routes())
+        .merge(facet::routes())
         .merge(ops::routes())
 }
 

@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use brainy_coordination::types::LogPosition;
 use brainy_index::fusion::{Scored, distribution_based, reciprocal_rank};
 
+use super::listing::PlannedList;
 use crate::engine::is_similarity;
 use crate::model::{
-    Condition, Filter, PayloadSelector, PointId, Record, ScoredPoint, SearchRequest, Vector,
-    VectorSchema, VectorSelector,
+    Condition, Filter, ListRequest, PayloadSelector, PointId, Record, ScoredPoint, SearchRequest,
+    Vector, VectorSchema, VectorSelector,
 };
 
 /// A search, checked; its vector is perhaps still to be looked up.
@@ -75,6 +76,8 @@ pub(super) enum Step {
     Search(Box<PlannedSearch>, Vec<Step>),
     /// A fusion of its sources.
     Fuse(Box<PlannedFusion>, Vec<Step>),
+    /// Points in another order: of those that its sources found, if it has any, else of all.
+    List(Box<PlannedList>, Vec<Step>),
     /// The results.
     Done(Ranked),
 }
@@ -100,6 +103,10 @@ impl Step {
                 fetch: Some((fuse.with_payload.clone(), fuse.with_vector.clone()))
                     .filter(|(p, v)| *p != PayloadSelector::None || v.wants_any()),
             },
+            Self::List(list, _) => Finish {
+                offset: list.offset,
+                fetch: None,
+            },
             Self::Done(_) => Finish {
                 offset: 0,
                 fetch: None,
@@ -112,6 +119,7 @@ impl Step {
         let (own, sources) = match self {
             Self::Search(search, sources) => (search.request.limit, sources.as_slice()),
             Self::Fuse(fuse, sources) => (fuse.limit, sources.as_slice()),
+            Self::List(list, sources) => (list.request.limit, sources.as_slice()),
             Self::Done(_) => (0, [].as_slice()),
         };
         sources
@@ -127,16 +135,16 @@ impl Step {
                 out.push(search);
                 sources.iter_mut().for_each(|s| s.searches(out));
             }
-            Self::Fuse(_, sources) => sources.iter_mut().for_each(|s| s.searches(out)),
+            Self::Fuse(_, sources) | Self::List(_, sources) => {
+                sources.iter_mut().for_each(|s| s.searches(out));
+            }
             Self::Done(_) => {}
         }
     }
 
     /// Does what needs no search.
     pub(super) fn reduce(&mut self) {
-        if let Self::Search(_, sources) | Self::Fuse(_, sources) = self {
-            sources.iter_mut().for_each(Self::reduce);
-        }
+        self.sources_mut().iter_mut().for_each(Self::reduce);
         if let Self::Fuse(plan, sources) = self
             && all_done(sources)
         {
@@ -157,8 +165,23 @@ impl Step {
             out.push(self);
             return;
         }
-        if let Self::Search(_, sources) | Self::Fuse(_, sources) = self {
-            sources.iter_mut().for_each(|s| s.ready(out));
+        self.sources_mut().iter_mut().for_each(|s| s.ready(out));
+    }
+
+    /// The listings that can run now. Each becomes a request by [`Self::listing`], whose results [`Self::listed`] takes.
+    pub(super) fn ready_lists<'s>(&'s mut self, out: &mut Vec<&'s mut Self>) {
+        if matches!(self, Self::List(_, sources) if all_done(sources)) {
+            out.push(self);
+            return;
+        }
+        let sources = self.sources_mut();
+        sources.iter_mut().for_each(|s| s.ready_lists(out));
+    }
+
+    fn sources_mut(&mut self) -> &mut [Self] {
+        match self {
+            Self::Search(_, sources) | Self::Fuse(_, sources) | Self::List(_, sources) => sources,
+            Self::Done(_) => &mut [],
         }
     }
 
@@ -168,17 +191,24 @@ impl Step {
             return None;
         };
         let mut request = search.request.clone();
-        if !sources.is_empty() {
-            let found = sources.iter().filter_map(|source| match source {
-                Self::Done(ranked) => Some(&ranked.hits),
-                _ => None,
-            });
-            let mut ids: Vec<PointId> = found.flatten().map(|hit| hit.record.id).collect();
-            ids.sort_unstable();
-            ids.dedup();
-            request.among = Some(ids);
-        }
+        request.among = found_by(sources);
         Some(request)
+    }
+
+    /// The request of a listing that can run, as [`Self::request`].
+    pub(super) fn listing(&self) -> Option<ListRequest> {
+        match self {
+            Self::List(list, sources) => Some(list.request(found_by(sources))),
+            _ => None,
+        }
+    }
+
+    /// Takes the results of a listing.
+    pub(super) fn listed(&mut self, hits: Vec<ScoredPoint>) {
+        *self = Self::Done(Ranked {
+            hits,
+            similarity: true,
+        });
     }
 
     /// Takes the results of a search.
@@ -200,6 +230,18 @@ impl Step {
     pub(super) fn into_hits(self) -> Option<Vec<ScoredPoint>> {
         Some(self.into_ranked()?.hits)
     }
+}
+
+/// The points that steps found, each once; none if there are no steps.
+fn found_by(sources: &[Step]) -> Option<Vec<PointId>> {
+    let found = sources.iter().filter_map(|source| match source {
+        Step::Done(ranked) => Some(&ranked.hits),
+        _ => None,
+    });
+    let mut ids: Vec<PointId> = found.flatten().map(|hit| hit.record.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    (!sources.is_empty()).then_some(ids)
 }
 
 fn all_done(steps: &[Step]) -> bool {
@@ -241,6 +283,7 @@ fn fuse(plan: &PlannedFusion, lists: Vec<Ranked>) -> Vec<ScoredPoint> {
                 id: scored.id,
                 payload: None,
                 vectors: None,
+                order_value: None,
             },
             score: scored.score,
             version: versions.get(&scored.id).copied().unwrap_or_default(),

@@ -186,6 +186,7 @@ pub(super) async fn write(
     let op = dto.into_op(Checks {
         schema: &schema.spec.schema,
         limits: &call.limits,
+        indexes: &schema.payload_indexes,
     })?;
     let missing = missing(call, name, &op).await?;
     let receipt = call.service.write(name, op, call.write_options()).await?;
@@ -209,6 +210,7 @@ pub(super) async fn write_all(
     let ops = dto.into_ops(Checks {
         schema: &schema.spec.schema,
         limits: &call.limits,
+        indexes: &schema.payload_indexes,
     })?;
     let count = ops.len();
     let mut results = Vec::with_capacity(count);

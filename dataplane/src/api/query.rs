@@ -2,15 +2,19 @@
 
 use std::collections::HashMap;
 
+use brainy_coordination::manifest::Collection;
 use futures::future::try_join_all;
 
 use super::body::Body;
 use super::dto::points::Checks;
-use super::dto::query::{Batch, CountDto, IntoPlan, QueryDto, RetrieveDto, ScrollDto, SearchDto};
+use super::dto::query::{
+    Batch, CountDto, IntoPlan, QueryDto, RetrieveDto, Scroll, ScrollDto, SearchDto,
+};
 use super::dto::records::{CountedDto, HitDto, HitsDto, PageDto, RecordDto};
 use super::errors::{Answer, ApiError};
 use super::extract::{Call, Path};
 use super::guard::Class;
+use super::listing::list_ready;
 use super::plan::{Finish, Step};
 use super::routes::Routes;
 use crate::error::ServiceError;
@@ -124,12 +128,20 @@ async fn scroll(
 
 /// One page of points.
 pub(super) async fn page(call: &Call, name: &str, dto: ScrollDto) -> Result<PageDto, ServiceError> {
-    let schema = call.service.schema(name).await?;
-    let request = dto.into_model(&schema.spec.schema, &call.limits)?;
-    let page = call
-        .service
-        .scroll(name, request, call.params.read.clone())
-        .await?;
+    let collection = call.service.schema(name).await?;
+    let read = call.params.read.clone();
+    let request = match dto.into_model(checks(call, &collection))? {
+        Scroll::ById(request) => request,
+        Scroll::Ordered(request) => {
+            let lists = call.service.list(name, vec![request], read).await?;
+            let points = lists.into_iter().flatten();
+            return Ok(PageDto {
+                points: points.map(|p| RecordDto::from(p.record)).collect(),
+                next_page_offset: None,
+            });
+        }
+    };
+    let page = call.service.scroll(name, request, read).await?;
     Ok(PageDto {
         points: page.records.into_iter().map(RecordDto::from).collect(),
         next_page_offset: page.next,
@@ -196,7 +208,7 @@ pub(super) async fn one<T: IntoPlan>(
 ) -> Result<Vec<HitDto>, ServiceError> {
     let collection = call.service.schema(name).await?;
     let schema = &collection.spec.schema;
-    let plan = dto.into_plan(checks(call, schema))?;
+    let plan = dto.into_plan(checks(call, &collection))?;
     let answers = run(call, name, schema, vec![plan]).await?;
     Ok(answers.into_iter().next().unwrap_or_default())
 }
@@ -209,14 +221,15 @@ pub(super) async fn many<T: IntoPlan>(
 ) -> Result<Vec<Vec<HitDto>>, ServiceError> {
     let collection = call.service.schema(name).await?;
     let schema = &collection.spec.schema;
-    let plans = dto.into_plans(checks(call, schema))?;
+    let plans = dto.into_plans(checks(call, &collection))?;
     run(call, name, schema, plans).await
 }
 
-fn checks<'a>(call: &'a Call, schema: &'a VectorSchema) -> Checks<'a> {
+fn checks<'a>(call: &'a Call, collection: &'a Collection) -> Checks<'a> {
     Checks {
-        schema,
+        schema: &collection.spec.schema,
         limits: &call.limits,
+        indexes: &collection.payload_indexes,
     }
 }
 
@@ -231,6 +244,9 @@ async fn run(
     let finishes: Vec<Finish> = plans.iter().map(Step::finish).collect();
     loop {
         plans.iter_mut().for_each(Step::reduce);
+        if list_ready(call, name, &mut plans).await? {
+            continue;
+        }
         let mut ready = Vec::new();
         plans.iter_mut().for_each(|plan| plan.ready(&mut ready));
         if ready.is_empty() {

@@ -35,7 +35,6 @@ const ROUTES: &[(&str, &str)] = &[
     ),
     ("/snapshots", "Qdrant's snapshot API"),
     ("/snapshots/{*rest}", "Qdrant's snapshot API"),
-    ("/collections/{name}/facet", "facets"),
     (
         "/collections/{name}/optimizations",
         "Qdrant's optimizer report",

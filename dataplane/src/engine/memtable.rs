@@ -7,6 +7,8 @@
 //! Memory per slot: [`SLOT_BYTES`], the payload's bytes, 8 bytes a dense field and 4 a component (padded to 64 bytes), 48
 //! bytes a sparse field and 8 an index; deletions have neither payload nor vectors.
 
+mod rows;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;

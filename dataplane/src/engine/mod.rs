@@ -18,6 +18,7 @@
 //! | [`filter`], [`path`], [`payload`] | payloads and conditions on them |
 //! | `schema`, `stored` | vectors checked, and borrowed from a layer |
 //! | `query` | a search as layers carry it out |
+//! | `best`, `values` | the first places of an order, and the values that make one or are counted |
 //! | `terms` | how many sparse vectors have a term |
 //! | [`payload_index`] | which rows have which values |
 //! | [`segment`] | immutable files: written, verified, searched |
@@ -27,6 +28,7 @@
 //!
 //! [`LogPosition`]: brainy_coordination::types::LogPosition
 
+mod best;
 pub mod change;
 pub mod compaction;
 pub mod distance;
@@ -43,6 +45,7 @@ mod schema;
 pub mod segment;
 mod stored;
 mod terms;
+mod values;
 
 pub use brainy_index::dense::{BuildOptions, GraphBuilder};
 pub use change::Change;

@@ -3,6 +3,7 @@
 
 mod filter;
 mod le_bytes;
+mod listing;
 mod point;
 mod request;
 mod vector;
@@ -10,6 +11,10 @@ mod vector;
 pub use filter::{
     Condition, DateRange, FieldCondition, Filter, GeoArea, GeoPoint, MatchValue, MinShould, Nested,
     Range, Scalar, Words, WordsNeed,
+};
+pub use listing::{
+    FacetCount, FacetRequest, FacetValue, FacetValues, FieldOrder, ListOrder, ListRequest,
+    OrderValue, OrderedValues, Place,
 };
 pub use point::{Payload, Point, PointId, PointIdError};
 pub use request::{

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use brainy_coordination::types::{LogPosition, Nonce, PartitionId};
 use serde::{Deserialize, Serialize};
 
-use super::{Filter, Payload, Point, PointId, Vector, Vectors};
+use super::{Filter, OrderValue, Payload, Point, PointId, Vector, Vectors};
 
 /// Which points an operation concerns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -289,6 +289,9 @@ pub struct Record {
     pub payload: Option<Payload>,
     /// What [`VectorSelector`] asked for, if it asked for any.
     pub vectors: Option<Vectors>,
+    /// The value by which the point was put in order, if it was.
+    #[serde(default)]
+    pub order_value: Option<OrderValue>,
 }
 
 /// A search hit.

@@ -12,6 +12,7 @@ mod janitor;
 mod machine;
 mod maintain;
 mod membership;
+mod merge;
 mod metrics;
 mod read;
 mod readiness;

@@ -6,6 +6,7 @@ use brainy_coordination::types::PartitionId;
 use futures::future::try_join_all;
 
 use super::Node;
+use super::merge::{add_counts, merge_lists};
 use super::rpc::{PartitionFigures, ReadAnswer, ReadQuery};
 use crate::engine::{EngineError, is_similarity};
 use crate::error::ServiceError;
@@ -88,6 +89,13 @@ fn read_partition(
         ReadQuery::Retrieve(r) => ReadAnswer::Retrieve(state.retrieve(r).map_err(refused)?),
         ReadQuery::Scroll(r) => ReadAnswer::Scroll(state.scroll(r).map_err(refused)?),
         ReadQuery::Count(r) => ReadAnswer::Count(state.count(r).map_err(refused)? as u64),
+        ReadQuery::List(requests) => ReadAnswer::List(
+            requests
+                .iter()
+                .map(|r| state.list(r).map_err(refused))
+                .collect::<Result<_, _>>()?,
+        ),
+        ReadQuery::Facet(r) => ReadAnswer::Facet(state.facet(r).map_err(refused)?),
         ReadQuery::Stats => {
             let stats = state.stats();
             ReadAnswer::Stats(PartitionFigures {
@@ -167,6 +175,20 @@ pub(super) fn merge(
                 })
                 .sum(),
         ),
+        ReadQuery::List(requests) => {
+            let lists = answers.into_iter().filter_map(|answer| match answer {
+                ReadAnswer::List(lists) => Some(lists),
+                _ => None,
+            });
+            ReadAnswer::List(merge_lists(requests, lists))
+        }
+        ReadQuery::Facet(_) => {
+            let counts = answers.into_iter().filter_map(|answer| match answer {
+                ReadAnswer::Facet(counts) => Some(counts),
+                _ => None,
+            });
+            ReadAnswer::Facet(add_counts(counts))
+        }
         ReadQuery::Stats => {
             let mut total = PartitionFigures::default();
             for answer in answers {

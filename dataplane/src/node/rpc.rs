@@ -19,8 +19,8 @@ use subtle::ConstantTimeEq;
 
 use crate::error::ServiceError;
 use crate::model::{
-    CountRequest, ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest,
-    SearchRequest, WriteOp,
+    CountRequest, FacetCount, FacetRequest, ListRequest, ReadOptions, Record, RetrieveRequest,
+    ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, WriteOp,
 };
 use crate::node::Node;
 use crate::transport::{Answer, Call, ClientTls, HttpClient, TransportError};
@@ -73,6 +73,10 @@ pub enum ReadQuery {
     Scroll(ScrollRequest),
     /// How many.
     Count(CountRequest),
+    /// In other orders, several requests.
+    List(Vec<ListRequest>),
+    /// How often values occur.
+    Facet(FacetRequest),
     /// Figures.
     Stats,
 }
@@ -88,6 +92,10 @@ pub enum ReadAnswer {
     Scroll(ScrollPage),
     /// A number.
     Count(u64),
+    /// Points per request, in its order.
+    List(Vec<Vec<ScoredPoint>>),
+    /// Values, each once.
+    Facet(Vec<FacetCount>),
     /// Figures.
     Stats(PartitionFigures),
 }

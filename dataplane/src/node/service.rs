@@ -22,8 +22,8 @@ use super::read::merge;
 use super::rpc::{PartitionFigures, ReadAnswer, ReadQuery};
 use crate::error::ServiceError;
 use crate::model::{
-    CountRequest, ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest,
-    SearchRequest, WriteOp, WriteOptions, WriteReceipt,
+    CountRequest, FacetCount, FacetRequest, ListRequest, ReadOptions, Record, RetrieveRequest,
+    ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, WriteOp, WriteOptions, WriteReceipt,
 };
 use crate::service::{CollectionInfo, CreateCollection, DataService, Limits};
 
@@ -187,6 +187,34 @@ impl DataService for Node {
         let query = ReadQuery::Scroll(request);
         match self.read_all(&collection, options, query).await? {
             ReadAnswer::Scroll(page) => Ok(page),
+            _ => Err(mismatch()),
+        }
+    }
+
+    async fn list(
+        &self,
+        collection: &str,
+        requests: Vec<ListRequest>,
+        options: ReadOptions,
+    ) -> Result<Vec<Vec<ScoredPoint>>, ServiceError> {
+        let collection = self.view().collection(collection).await?;
+        let query = ReadQuery::List(requests);
+        match self.read_all(&collection, options, query).await? {
+            ReadAnswer::List(lists) => Ok(lists),
+            _ => Err(mismatch()),
+        }
+    }
+
+    async fn facet(
+        &self,
+        collection: &str,
+        request: FacetRequest,
+        options: ReadOptions,
+    ) -> Result<Vec<FacetCount>, ServiceError> {
+        let collection = self.view().collection(collection).await?;
+        let query = ReadQuery::Facet(request);
+        match self.read_all(&collection, options, query).await? {
+            ReadAnswer::Facet(counts) => Ok(counts),
             _ => Err(mismatch()),
         }
     }

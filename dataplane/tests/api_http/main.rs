@@ -12,6 +12,7 @@ mod collections;
 mod errors;
 mod hybrid;
 mod limits;
+mod listing;
 mod memory;
 mod openapi;
 mod points;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use brainy_coordination::manifest::{Collection, CollectionSpec};
 use brainy_coordination::types::{CollectionUid, LogPosition, Nonce, PartitionId};
+use brainy_dataplane::engine::payload_index::PayloadSchema;
 use brainy_dataplane::engine::{EngineError, PartitionState, resolve};
 use brainy_dataplane::error::ServiceError;
 use brainy_dataplane::model::*;
@@ -198,6 +199,8 @@ impl DataService for Memory {
                 Some(schema) => fields.insert(field.to_owned(), schema),
                 None => fields.remove(field),
             };
+            let indexed = PayloadSchema::from_manifest(fields);
+            s.points.set_payload_schema(indexed);
         })
     }
 
@@ -265,6 +268,31 @@ impl DataService for Memory {
         self.enter().await?;
         self.state.lock().reads.push(options);
         self.with(collection, |s| s.points.scroll(&request).map_err(refused))?
+    }
+
+    async fn list(
+        &self,
+        collection: &str,
+        requests: Vec<ListRequest>,
+        options: ReadOptions,
+    ) -> Result<Vec<Vec<ScoredPoint>>, ServiceError> {
+        self.enter().await?;
+        self.state.lock().reads.push(options);
+        self.with(collection, |s| {
+            let lists = requests.iter().map(|request| s.points.list(request));
+            lists.collect::<Result<_, _>>().map_err(refused)
+        })?
+    }
+
+    async fn facet(
+        &self,
+        collection: &str,
+        request: FacetRequest,
+        options: ReadOptions,
+    ) -> Result<Vec<FacetCount>, ServiceError> {
+        self.enter().await?;
+        self.state.lock().reads.push(options);
+        self.with(collection, |s| s.points.facet(&request).map_err(refused))?
     }
 
     async fn count(

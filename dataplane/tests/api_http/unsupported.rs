@@ -62,10 +62,6 @@ async fn kinds_of_queries() {
     let vector = json!([1, 1, 1]);
     let cases = [
         (
-            json!({"prefetch": {"filter": {}}, "query": vector}),
-            "prefetch[0]: queries without 'query'",
-        ),
-        (
             json!({"prefetch": {"query": vector, "lookup_from": {"collection": "d"}}, "query": vector}),
             "prefetch[0]: lookup_from",
         ),
@@ -82,9 +78,7 @@ async fn kinds_of_queries() {
             "discovery",
         ),
         (json!({"query": {"context": []}}), "context"),
-        (json!({"query": {"order_by": "n"}}), "ordering"),
         (json!({"query": {"formula": {}}}), "formulas"),
-        (json!({"query": {"sample": "random"}}), "random samples"),
         (
             json!({"query": {"nearest": vector, "mmr": {"diversity": 0.5}}}),
             "mmr",
@@ -95,15 +89,8 @@ async fn kinds_of_queries() {
             "lookup_from",
         ),
         (json!({"query": vector, "shard_key": "a"}), "shard_key"),
-        (json!({"limit": 5}), "scroll"),
     ];
     each("POST", "/collections/c/points/query", &cases).await;
-    each(
-        "POST",
-        "/collections/c/points/scroll",
-        &[(json!({"order_by": "n"}), "order_by")],
-    )
-    .await;
     each(
         "POST",
         "/collections/c/points",
@@ -205,7 +192,6 @@ async fn routes() {
         ("POST", "/collections/c/snapshots", "snapshot"),
         ("GET", "/snapshots", "snapshot"),
         ("GET", "/snapshots/a", "snapshot"),
-        ("POST", "/collections/c/facet", "facets"),
         ("POST", "/collections/c/points/query/groups", "grouped"),
         ("POST", "/collections/c/points/search/groups", "grouped"),
         (

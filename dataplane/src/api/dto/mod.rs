@@ -23,10 +23,12 @@ macro_rules! schema {
 pub(crate) mod collection;
 pub(crate) mod described;
 mod document;
+pub(crate) mod facet;
 pub(crate) mod filter;
 mod geo;
 pub(crate) mod index;
 mod numbers;
+pub(crate) mod order;
 pub(crate) mod points;
 mod prefetch;
 pub(crate) mod query;

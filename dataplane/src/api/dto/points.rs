@@ -1,7 +1,10 @@
 //! Writes.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::filter::FilterDto;
 use super::select::{SelectorDto, check_names, selector};
@@ -18,6 +21,8 @@ pub(crate) struct Checks<'a> {
     pub(crate) schema: &'a VectorSchema,
     /// Limits in force.
     pub(crate) limits: &'a Limits,
+    /// The collection's payload indexes, as the manifest has them.
+    pub(crate) indexes: &'a BTreeMap<String, Value>,
 }
 
 /// `{"points": [...]}` or `{"batch": {...}}`.

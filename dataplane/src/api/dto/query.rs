@@ -6,16 +6,18 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::filter::FilterDto;
+use super::order::{OrderByDto, SampleDto};
 use super::points::Checks;
 use super::prefetch::{PrefetchDto, Prefetches};
 use super::select::{WithPayload, WithVector, check_names};
 use super::vector::{QueryInput, SearchVector, VectorInput};
 use super::{Given, at_most, in_range, refuse};
+use crate::api::listing::PlannedList;
 use crate::api::plan::{Fusion, PlannedFusion, PlannedSearch, Step, both};
 use crate::error::ServiceError;
 use crate::model::{
-    CodeUse, CountRequest, Filter, PayloadSelector, PointId, RetrieveRequest, ScrollRequest,
-    SearchRequest, Vector, VectorSchema,
+    CodeUse, CountRequest, Filter, ListOrder, ListRequest, PayloadSelector, PointId,
+    RetrieveRequest, ScrollRequest, SearchRequest, Vector, VectorSchema,
 };
 use crate::service::Limits;
 
@@ -236,11 +238,7 @@ impl Parts {
         let alone = prefetches.is_empty();
         let query = match self.query.take() {
             Some(query) => query,
-            None if alone => {
-                return Err(ServiceError::Unsupported(
-                    "queries without 'query' (use points/scroll to list points)".to_owned(),
-                ));
-            }
+            None if alone => QueryInput::All,
             None => {
                 return Err(ServiceError::BadRequest(
                     "'query' is needed to make one list of what is prefetched".to_owned(),
@@ -259,6 +257,14 @@ impl Parts {
                 let search = self.search(input, "query", filter, checks)?;
                 Ok(Step::Search(Box::new(search), sources))
             }
+            QueryInput::OrderBy(by) => {
+                let order = by.into_model(checks.indexes)?;
+                self.listing(ListOrder::Field(order), filter, sources, checks)
+            }
+            QueryInput::Sample(SampleDto::Random) => {
+                self.listing(ListOrder::Random(rand::random()), filter, sources, checks)
+            }
+            QueryInput::All => self.listing(ListOrder::Id, filter, sources, checks),
             QueryInput::Fusion(fusion) => {
                 let plan = self.fusion(fusion, sources.len(), checks)?;
                 Ok(Step::Fuse(Box::new(plan), sources))
@@ -303,6 +309,28 @@ impl Parts {
         })
     }
 
+    /// Points in an order that needs no vector: `using`, `params` and `score_threshold` mean nothing to it.
+    fn listing(
+        self,
+        order: ListOrder,
+        filter: Option<Filter>,
+        sources: Vec<Step>,
+        checks: Checks<'_>,
+    ) -> Result<Step, ServiceError> {
+        let request = ListRequest {
+            order,
+            filter,
+            limit: self.end(checks.limits)?,
+            with_payload: WithPayload::wanted(self.with_payload, PayloadSelector::None)?,
+            with_vector: WithVector::wanted(self.with_vector, checks.schema)?,
+        };
+        let offset = self.offset;
+        Ok(Step::List(
+            Box::new(PlannedList { request, offset }),
+            sources,
+        ))
+    }
+
     /// The limit with the offset, checked.
     fn end(&self, limits: &Limits) -> Result<usize, ServiceError> {
         in_range("limit", self.limit, 1, limits.max_search_limit)?;
@@ -331,7 +359,7 @@ impl Parts {
         outer: Option<Filter>,
         checks: Checks<'_>,
     ) -> Result<PlannedSearch, ServiceError> {
-        let Checks { schema, limits } = checks;
+        let Checks { schema, limits, .. } = checks;
         let tuning = self.params.take().unwrap_or_default();
         refuse(&[(
             "params.idf (another corpus for the weights of terms)",
@@ -418,30 +446,55 @@ pub(crate) struct ScrollDto {
     pub(crate) with_payload: Option<WithPayload>,
     #[serde(alias = "with_vectors")]
     pub(crate) with_vector: Option<WithVector>,
-    pub(crate) order_by: Given,
+    pub(crate) order_by: Option<OrderByDto>,
     #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
 }
 
+/// A page of points.
+pub(crate) enum Scroll {
+    /// In the order of ids.
+    ById(ScrollRequest),
+    /// By a payload field.
+    Ordered(ListRequest),
+}
+
 impl ScrollDto {
-    pub(crate) fn into_model(
-        self,
-        schema: &VectorSchema,
-        limits: &Limits,
-    ) -> Result<ScrollRequest, ServiceError> {
-        refuse(&[
-            ("order_by", self.order_by.is_some()),
-            ("shard_key", self.shard_key.is_some()),
-        ])?;
+    pub(crate) fn into_model(self, checks: Checks<'_>) -> Result<Scroll, ServiceError> {
+        let Checks {
+            schema,
+            limits,
+            indexes,
+        } = checks;
+        refuse(&[("shard_key", self.shard_key.is_some())])?;
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
         in_range("limit", limit, 1, limits.max_search_limit)?;
-        Ok(ScrollRequest {
-            filter: filter(self.filter, limits)?,
+        let filter = filter(self.filter, limits)?;
+        let with_payload = WithPayload::wanted(self.with_payload, PayloadSelector::All)?;
+        let with_vector = WithVector::wanted(self.with_vector, schema)?;
+        let Some(by) = self.order_by else {
+            return Ok(Scroll::ById(ScrollRequest {
+                filter,
+                limit,
+                offset: self.offset,
+                with_payload,
+                with_vector,
+            }));
+        };
+        if self.offset.is_some() {
+            return Err(ServiceError::BadRequest(
+                "Cannot use an `offset` when using `order_by`: go on with `order_by.start_from` and a filter that excludes the \
+                 ids that were seen with that value"
+                    .to_owned(),
+            ));
+        }
+        Ok(Scroll::Ordered(ListRequest {
+            order: ListOrder::Field(by.into_model(indexes)?),
+            filter,
             limit,
-            offset: self.offset,
-            with_payload: WithPayload::wanted(self.with_payload, PayloadSelector::All)?,
-            with_vector: WithVector::wanted(self.with_vector, schema)?,
-        })
+            with_payload,
+            with_vector,
+        }))
     }
 }
 

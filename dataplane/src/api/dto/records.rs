@@ -3,7 +3,7 @@
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
 
 use crate::api::extract::position_number;
-use crate::model::{Payload, PointId, Record, ScoredPoint, Vector, Vectors};
+use crate::model::{OrderValue, Payload, PointId, Record, ScoredPoint, Vector, Vectors};
 
 /// Vectors as Qdrant answers them: a lone unnamed one bare, others by name.
 pub(crate) struct VectorsDto(pub(crate) Vectors);
@@ -72,6 +72,20 @@ impl Serialize for VectorDto<'_> {
     }
 }
 
+/// A bare number.
+pub(crate) struct OrderValueDto(pub(crate) OrderValue);
+
+impl Serialize for OrderValueDto {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            OrderValue::Int(n) => serializer.serialize_i64(n),
+            OrderValue::Float(x) => serializer.serialize_f64(x),
+        }
+    }
+}
+
+schema!(OrderValueDto, "OrderValue", _generator => {"type": "number"});
+
 /// A point by id.
 #[derive(serde::Serialize, schemars::JsonSchema)]
 pub(crate) struct RecordDto {
@@ -79,6 +93,8 @@ pub(crate) struct RecordDto {
     pub(crate) payload: Option<Payload>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) vector: Option<VectorsDto>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) order_value: Option<OrderValueDto>,
 }
 
 impl From<Record> for RecordDto {
@@ -87,11 +103,13 @@ impl From<Record> for RecordDto {
             id,
             payload,
             vectors,
+            order_value,
         } = record;
         Self {
             id,
             payload,
             vector: vectors.map(VectorsDto),
+            order_value: order_value.map(OrderValueDto),
         }
     }
 }
@@ -106,6 +124,8 @@ pub(crate) struct HitDto {
     pub(crate) payload: Option<Payload>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) vector: Option<VectorsDto>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) order_value: Option<OrderValueDto>,
 }
 
 impl From<ScoredPoint> for HitDto {
@@ -119,6 +139,7 @@ impl From<ScoredPoint> for HitDto {
             id,
             payload,
             vectors,
+            order_value,
         } = record;
         Self {
             id,
@@ -126,6 +147,7 @@ impl From<ScoredPoint> for HitDto {
             score,
             payload,
             vector: vectors.map(VectorsDto),
+            order_value: order_value.map(OrderValueDto),
         }
     }
 }

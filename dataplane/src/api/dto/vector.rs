@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAcce
 
 use super::document::Document;
 use super::numbers::{Component, Number, Numbers};
+use super::order::{OrderByDto, SampleDto};
 use crate::api::plan::Fusion;
 use crate::api::vector;
 use crate::engine::vector_names;
@@ -380,6 +381,12 @@ pub(crate) enum QueryInput {
     Nearest(VectorInput),
     /// One list of several.
     Fusion(Fusion),
+    /// By a payload field.
+    OrderBy(OrderByDto),
+    /// Some of all.
+    Sample(SampleDto),
+    /// All points, by id: what no query at all asks for.
+    All,
 }
 
 /// Kinds of fusion by name.
@@ -423,9 +430,7 @@ const QUERY_KINDS: &[(&str, &str)] = &[
     ("recommend", "recommendation queries"),
     ("discover", "discovery queries"),
     ("context", "context queries"),
-    ("order_by", "ordering by a payload field"),
     ("formula", "score formulas"),
-    ("sample", "random samples"),
     ("relevance_feedback", "relevance feedback"),
 ];
 
@@ -454,6 +459,7 @@ impl<'de> Deserialize<'de> for QueryInput {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<QueryInput, A::Error> {
                 let mut nearest = None;
                 let mut fusion: Option<Fusion> = None;
+                let mut listing = None;
                 let mut refused = None;
                 let mut fields = Fields::default();
                 fields.read(map, |key, map| {
@@ -463,6 +469,10 @@ impl<'de> Deserialize<'de> for QueryInput {
                         fusion = Some(map.next_value::<FusionName>()?.into());
                     } else if key == "rrf" && fusion.is_none() {
                         fusion = Some(map.next_value::<RrfDto>()?.into());
+                    } else if key == "order_by" && listing.is_none() {
+                        listing = Some(QueryInput::OrderBy(map.next_value()?));
+                    } else if key == "sample" && listing.is_none() {
+                        listing = Some(QueryInput::Sample(map.next_value()?));
                     } else if key == "mmr" {
                         if map.next_value::<Option<IgnoredAny>>()?.is_some() {
                             refused = Some("maximal marginal relevance (mmr)");
@@ -477,6 +487,12 @@ impl<'de> Deserialize<'de> for QueryInput {
                 })?;
                 if let Some(what) = refused {
                     return Ok(QueryInput::Nearest(VectorInput::Refused(what)));
+                }
+                if let Some(listing) = listing {
+                    if fusion.is_some() || nearest.is_some() || !fields.is_empty() {
+                        return Err(A::Error::custom("'order_by' and 'sample' stand alone"));
+                    }
+                    return Ok(listing);
                 }
                 match (fusion, nearest) {
                     (Some(fusion), None) if fields.is_empty() => Ok(QueryInput::Fusion(fusion)),

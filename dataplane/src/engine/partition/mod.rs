@@ -11,6 +11,7 @@
 mod among;
 mod install;
 mod layers;
+mod listing;
 mod merge;
 mod read;
 

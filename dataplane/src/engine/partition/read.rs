@@ -26,25 +26,26 @@ use super::PartitionState;
 use super::layers::{SegmentView, Snapshot};
 
 /// A point as its layer holds it.
-struct Found {
-    version: LogPosition,
+pub(super) struct Found {
+    pub(super) version: LogPosition,
     payload: Option<Payload>,
     vectors: Option<Vectors>,
 }
 
 impl Found {
-    fn into_record(self, id: PointId) -> Record {
+    pub(super) fn into_record(self, id: PointId) -> Record {
         Record {
             id,
             payload: self.payload,
             vectors: self.vectors,
+            order_value: None,
         }
     }
 }
 
 impl Snapshot {
     /// The live version of a point, of which `selection` and the `wanted` vectors are read.
-    fn find(
+    pub(super) fn find(
         &self,
         id: PointId,
         selection: &Selection,
@@ -82,7 +83,7 @@ impl Snapshot {
     }
 
     /// Ids of live, matching points from `from` on, ascending, of which about `limit` will be asked for.
-    fn ids_from<'s>(
+    pub(super) fn ids_from<'s>(
         &'s self,
         from: Option<PointId>,
         filter: Option<&'s CompiledFilter>,
@@ -128,7 +129,7 @@ enum Cursor<'s> {
 }
 
 /// A walk over all layers in id order. A live point is in one layer only, so no id comes twice.
-struct Ids<'s> {
+pub(super) struct Ids<'s> {
     tick: u64,
     filter: Option<&'s CompiledFilter>,
     cursors: Vec<Cursor<'s>>,
@@ -136,7 +137,7 @@ struct Ids<'s> {
 }
 
 impl Ids<'_> {
-    fn next(&mut self) -> Result<Option<PointId>, EngineError> {
+    pub(super) fn next(&mut self) -> Result<Option<PointId>, EngineError> {
         let Some(Reverse((id, cursor))) = self.heads.pop() else {
             return Ok(None);
         };
@@ -184,7 +185,7 @@ impl Ids<'_> {
     }
 }
 
-fn is_match(
+pub(super) fn is_match(
     view: &SegmentView,
     row: u32,
     tick: u64,
@@ -220,7 +221,7 @@ fn count_in(
     Ok(count)
 }
 
-fn compile(filter: Option<&Filter>) -> Result<Option<CompiledFilter>, EngineError> {
+pub(super) fn compile(filter: Option<&Filter>) -> Result<Option<CompiledFilter>, EngineError> {
     filter.map(CompiledFilter::new).transpose()
 }
 

@@ -8,8 +8,12 @@ use std::ops::Range;
 
 use crate::engine::filter::{ScalarSet, Test, WordTest};
 use crate::engine::path::Path;
-use crate::model::{DateRange, GeoArea, Range as NumberRange};
+use crate::engine::values;
+use crate::model::{
+    DateRange, FacetValue, FacetValues, GeoArea, OrderedValues, Range as NumberRange,
+};
 
+use super::entries::Entries;
 use super::estimate::Estimate;
 use super::image::{Image, Section};
 use super::places::{self, Places};
@@ -145,6 +149,59 @@ impl FieldIndex {
 
     pub(super) fn words(&self) -> &[u64] {
         self.image.words()
+    }
+
+    /// The values in order, if this index has all values that `wanted` names.
+    pub(crate) fn in_order(&self, wanted: OrderedValues) -> Option<Entries<'_>> {
+        let image = &self.image;
+        match (&self.values, wanted) {
+            (Values::Integers(ints, _), OrderedValues::Integers)
+            | (Values::Dates(ints), OrderedValues::Dates) => Some(Entries::of_ints(ints, image)),
+            (Values::Floats(floats), OrderedValues::Numbers) => {
+                Some(Entries::of_floats(floats, image))
+            }
+            _ => None,
+        }
+    }
+
+    /// Calls `each` with every value that some row of `within` (all rows, without) has and how many of them have it; false,
+    /// and no call, if this index does not have all values that `wanted` names.
+    pub(crate) fn count_values(
+        &self,
+        wanted: FacetValues,
+        within: Option<&RowSet>,
+        each: &mut dyn FnMut(FacetValue, usize),
+    ) -> bool {
+        let image = &self.image;
+        let mut keyed = |rows: &Postings, key: usize, value: &dyn Fn() -> Option<FacetValue>| {
+            let count = match within {
+                None => rows.count(image, key),
+                Some(set) => rows.count_within(image, key, set),
+            };
+            if count > 0
+                && let Some(value) = value()
+            {
+                each(value, count);
+            }
+        };
+        match (&self.values, wanted) {
+            (Values::Terms(terms, rows), FacetValues::Texts | FacetValues::Uuids) => {
+                for key in 0..terms.len(image) {
+                    keyed(rows, key, &|| {
+                        values::counted_text(terms.text(image, key)?, wanted)
+                    });
+                }
+            }
+            (Values::Bools(rows), FacetValues::Bools) => {
+                keyed(rows, 0, &|| Some(FacetValue::Bool(false)));
+                keyed(rows, 1, &|| Some(FacetValue::Bool(true)));
+            }
+            (Values::Integers(ints, _), FacetValues::Integers) => {
+                Entries::of_ints(ints, image).count(within, each);
+            }
+            _ => return false,
+        }
+        true
     }
 
     /// How many rows have nothing at the path.

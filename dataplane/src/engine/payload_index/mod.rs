@@ -19,9 +19,11 @@
 //! | `collect` | payloads to images |
 //! | `field` | one field: `terms` with `postings`, `sorted` values, `places` |
 //! | `answer` | a whole filter |
+//! | `entries` | rows in the order of their values |
 
 mod answer;
 mod collect;
+mod entries;
 mod estimate;
 mod field;
 mod image;
@@ -39,6 +41,7 @@ use super::path::Path;
 use super::payload;
 pub(crate) use answer::{Answer, Asked};
 use collect::Collector;
+pub(crate) use entries::Entries;
 pub(crate) use field::FieldIndex;
 pub(crate) use row_set::RowSet;
 pub use schema::{FieldKind, PayloadSchema};

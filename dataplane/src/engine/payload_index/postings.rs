@@ -119,6 +119,16 @@ impl Postings {
         }
     }
 
+    /// How many rows of `within` have a key.
+    pub(super) fn count_within(&self, image: &Image, key: usize, within: &RowSet) -> usize {
+        match self.find(image, key) {
+            List::Rows(list) => list.iter().filter(|row| within.contains(**row)).count(),
+            List::Bits(pairs) => RowSet::from_words(self.rows, pairs.map(word).collect())
+                .intersect(within)
+                .len(),
+        }
+    }
+
     /// Rows that have one of the keys.
     pub(super) fn union(&self, image: &Image, keys: &[u32]) -> RowSet {
         if let [key] = keys {
@@ -203,6 +213,11 @@ mod tests {
             for (i, key) in keys.iter().enumerate() {
                 prop_assert_eq!(postings.count(&image, i), key.len());
                 prop_assert_eq!(&postings.rows(&image, i).iter().collect::<Vec<_>>(), key);
+            }
+            let even = RowSet::collect(rows, rows, (0..rows as u32).step_by(2));
+            for (i, key) in keys.iter().enumerate() {
+                let expected = key.iter().filter(|row| **row % 2 == 0).count();
+                prop_assert_eq!(postings.count_within(&image, i, &even), expected);
             }
             let all: Vec<u32> = (0..keys.len() as u32).collect();
             let mut union: Vec<u32> = keys.concat();

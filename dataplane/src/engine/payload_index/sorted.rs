@@ -102,6 +102,11 @@ impl<T: Ordered> Sorted<T> {
         )
     }
 
+    /// All values, ascending.
+    pub(super) fn values<'i>(&self, image: &'i Image) -> &'i [T] {
+        image.get(&self.values)
+    }
+
     /// Rows of some entries, in the order of their values.
     pub(super) fn rows<'i>(&self, image: &'i Image, entries: &Range<usize>) -> &'i [u32] {
         image

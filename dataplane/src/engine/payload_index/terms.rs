@@ -101,6 +101,11 @@ impl Terms {
         from
     }
 
+    /// A text by its number.
+    pub(super) fn text<'i>(&self, image: &'i Image, i: usize) -> Option<&'i str> {
+        std::str::from_utf8(self.term(image, i)).ok()
+    }
+
     fn term<'i>(&self, image: &'i Image, i: usize) -> &'i [u8] {
         let ends = image.get(&self.ends);
         let start = match i {

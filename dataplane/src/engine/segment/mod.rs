@@ -13,6 +13,7 @@ mod builder;
 mod dense;
 mod format;
 mod indexed;
+mod listing;
 mod plan;
 mod rows;
 mod search;

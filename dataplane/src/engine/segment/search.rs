@@ -37,7 +37,7 @@ pub(super) struct Matching<'q> {
 
 impl Matching<'_> {
     /// Whether every row counts.
-    fn is_all(&self) -> bool {
+    pub(super) fn is_all(&self) -> bool {
         self.live.is_none() && self.within.is_none() && self.residual.is_none()
     }
 
@@ -54,14 +54,14 @@ impl Matching<'_> {
         self.within.as_ref().is_none_or(|set| set.contains(row))
     }
 
-    fn candidates(&self) -> Box<dyn Iterator<Item = u32> + '_> {
+    pub(super) fn candidates(&self) -> Box<dyn Iterator<Item = u32> + '_> {
         match &self.within {
             Some(set) => set.iter(),
             None => Box::new(0..self.segment.rows() as u32),
         }
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.within
             .as_ref()
             .map_or(self.segment.rows(), RowSet::len)
@@ -258,7 +258,8 @@ impl Segment {
         })
     }
 
-    fn matching<'q>(
+    /// Which rows count.
+    pub(super) fn matching<'q>(
         &'q self,
         filter: Option<&'q CompiledFilter>,
         live: Option<&'q dyn Fn(u32) -> bool>,
