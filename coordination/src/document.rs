@@ -11,7 +11,8 @@
 //!
 //! # A field that is added
 //! An older binary that rewrites a document drops fields it does not know. A field whose loss would hurt therefore needs
-//! a new [`Document::FORMAT`]; one that only informs may be added with `#[serde(default)]`.
+//! a new [`Document::FORMAT`]; one that only informs may be added with `#[serde(default)]`. A new format whose additions have
+//! defaults leaves [`Document::OLDEST`] as it was: documents of before are read, and are of the new format once they change.
 //!
 //! # Failure cases
 //! - Our write was applied, its answer was lost, and somebody has already changed the document again: the loss looks like
@@ -42,8 +43,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The body of a compare-and-swap document. Serialises to a JSON object without fields named `format`, `version`, `nonce`.
 pub trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
-    /// Format that this binary reads and writes.
+    /// Format that this binary writes.
     const FORMAT: u32;
+    /// Oldest format that this binary reads: what was added since has a default.
+    const OLDEST: u32 = Self::FORMAT;
     /// What the document is, for messages: "assignment table".
     const WHAT: &'static str;
 }
@@ -190,7 +193,7 @@ pub fn decode<T: Document>(key: &str, object: &Object) -> Result<Versioned<T>, D
         message: e.to_string(),
     };
     let FormatOnly { format } = serde_json::from_slice(&object.body).map_err(corrupt)?;
-    if format != T::FORMAT {
+    if !(T::OLDEST..=T::FORMAT).contains(&format) {
         return Err(DocumentError::UnknownFormat {
             what: T::WHAT,
             key: key.to_owned(),

@@ -3,14 +3,17 @@
 //! # Invariants
 //! - A collection's uid is never used again while anything of an earlier collection of that name may be left in the bucket:
 //!   the uid of a dropped one stays listed until its objects are removed.
-//! - Partition count and the names, sizes and distances of a collection's vectors never change; changing them means a new
-//!   collection.
+//! - Partition count never changes; changing it means a new collection. Nor do sizes and distances of vectors: a vector that
+//!   is dropped and added again under its name is another one ([`DenseParams::since`]).
+//! - No alias has the name of a collection, and every alias stands for a collection that there is.
 //! - Which partition a point belongs to ([`partition_index`]) is part of the format: it never changes for a collection.
 //!
 //! # Failure cases
 //! - A create whose answer was lost is repeated with the same creation nonce and recognises itself.
 //! - A drop that is repeated drops only the uid it met first, never a collection made under the same name since.
 
+mod aliases;
+mod change;
 mod recovery;
 mod schema;
 
@@ -24,6 +27,8 @@ use crate::keys;
 use crate::store::retry::Store;
 use crate::types::{CollectionUid, NameError, Nonce, PartitionId};
 
+pub use aliases::{AliasChange, MAX_ALIASES, change_aliases};
+pub use change::change_collection;
 pub use recovery::{Recovery, abandon_recovery, beat_recovery, begin_recovery, finish_recovery};
 pub use schema::{
     DenseParams, Distance, HnswParams, MAX_VECTOR_NAME, MAX_VECTOR_SIZE, MAX_VECTORS, Quantization,
@@ -72,6 +77,21 @@ pub enum ManifestError {
         /// The name.
         name: String,
     },
+    /// An alias has that name.
+    #[error("there is an alias '{name}'. Choose another name or delete the alias first")]
+    NameIsAlias {
+        /// The name.
+        name: String,
+    },
+    /// There is no alias of that name.
+    #[error("there is no alias '{name}'")]
+    NoSuchAlias {
+        /// The name.
+        name: String,
+    },
+    /// The cluster has no room for one more alias.
+    #[error("there are {MAX_ALIASES} aliases, the most there can be. Delete some first")]
+    TooManyAliases,
     /// The collection was created by this request and dropped by somebody else before the answer arrived.
     #[error("collection '{name}' was created and then dropped by another request meanwhile")]
     DroppedMeanwhile {
@@ -184,6 +204,9 @@ pub struct ClusterManifest {
     /// Collections by name.
     #[serde(default)]
     pub collections: BTreeMap<String, Collection>,
+    /// Other names of collections: the collection's name by alias.
+    #[serde(default)]
+    pub aliases: BTreeMap<String, String>,
     /// Collections being removed.
     #[serde(default)]
     pub dropped: BTreeMap<CollectionUid, DroppedCollection>,
@@ -193,7 +216,8 @@ pub struct ClusterManifest {
 }
 
 impl Document for ClusterManifest {
-    const FORMAT: u32 = 2;
+    const FORMAT: u32 = 3;
+    const OLDEST: u32 = 2;
     const WHAT: &'static str = "cluster manifest";
 }
 
@@ -204,9 +228,18 @@ impl ClusterManifest {
         Self {
             cluster: Nonce::random(),
             collections: BTreeMap::new(),
+            aliases: BTreeMap::new(),
             dropped: BTreeMap::new(),
             recovering: BTreeMap::new(),
         }
+    }
+
+    /// The collection that `name` is the name or an alias of, with its own name.
+    #[must_use]
+    pub fn resolve(&self, name: &str) -> Option<(&str, &Collection)> {
+        let own = self.aliases.get(name).map_or(name, String::as_str);
+        let found = self.collections.get_key_value(own);
+        found.map(|(name, collection)| (name.as_str(), collection))
     }
 
     /// All partitions of all collections.
@@ -247,12 +280,17 @@ impl ClusterManifest {
 /// # Errors
 /// [`NameError`] with the rule.
 pub fn check_collection_name(name: &str) -> Result<(), NameError> {
+    check_name("collection name", name)
+}
+
+/// The rule of collections' names, which aliases keep too.
+fn check_name(what: &'static str, name: &str) -> Result<(), NameError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if (1..=128).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(allowed) {
         return Ok(());
     }
     Err(NameError {
-        what: "collection name",
+        what,
         value: name.chars().take(64).collect(),
         rule: "1 to 128 letters, digits, '.', '_' and '-', not beginning with '.'",
     })
@@ -299,6 +337,11 @@ pub async fn create_collection(
                     return Ok(Update::Keep(existing.clone()));
                 }
                 return Err(ManifestError::AlreadyExists {
+                    name: name.to_owned(),
+                });
+            }
+            if manifest.aliases.contains_key(name) {
+                return Err(ManifestError::NameIsAlias {
                     name: name.to_owned(),
                 });
             }
@@ -364,7 +407,8 @@ pub async fn set_payload_index(
     Ok(updated.wrote)
 }
 
-/// Moves collection `name` to the list of those being removed. `None` when there is none of that name.
+/// Moves collection `name` to the list of those being removed, and removes its aliases. `None` when there is none of that
+/// name; an alias is none.
 ///
 /// # Errors
 /// [`ManifestError::Document`]; after an `Ambiguous` store error look whether the uid is gone before repeating.
@@ -388,6 +432,7 @@ pub async fn drop_collection(
             }
             let mut next = manifest.body.clone();
             next.collections.remove(name);
+            next.aliases.retain(|_, collection| collection != name);
             next.dropped.insert(
                 uid.clone(),
                 DroppedCollection {

@@ -2,6 +2,8 @@
 
 use brainy_coordination::types::{InstanceId, PartitionId};
 
+use crate::model::ChangeError;
+
 /// Why a request could not be served. Each kind has one HTTP status.
 #[derive(Clone, Debug, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum ServiceError {
@@ -59,6 +61,17 @@ pub enum ServiceError {
     /// 500: a bug or damaged data; the text says which.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+impl From<ChangeError> for ServiceError {
+    fn from(error: ChangeError) -> Self {
+        let text = error.to_string();
+        match error {
+            ChangeError::NameTaken(_) => Self::Conflict(text),
+            ChangeError::Unreadable(_) => Self::Internal(text),
+            ChangeError::NoSuchVector { .. } | ChangeError::Schema(_) => Self::BadRequest(text),
+        }
+    }
 }
 
 impl ServiceError {

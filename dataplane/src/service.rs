@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use brainy_coordination::manifest::{Collection, VectorSchema};
+use brainy_coordination::manifest::{AliasChange, Collection, VectorSchema};
+use brainy_coordination::types::InstanceId;
 
 use crate::error::ServiceError;
 use crate::model::{
-    CountRequest, FacetCount, FacetRequest, ListRequest, ReadOptions, Record, RetrieveRequest,
-    ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, WriteOp, WriteOptions, WriteReceipt,
+    CollectionChange, CollectionSettings, CountRequest, FacetCount, FacetRequest, ListRequest,
+    ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest, SearchRequest,
+    WriteOp, WriteOptions, WriteReceipt,
 };
 
 /// What a user chooses when creating a collection.
@@ -19,6 +21,49 @@ pub struct CreateCollection {
     pub schema: VectorSchema,
     /// Partitions; the cluster's default when absent.
     pub partitions: Option<u32>,
+    /// Settings; the schema has their effect already.
+    pub settings: CollectionSettings,
+}
+
+/// The nodes of a cluster, as one of them knows them.
+#[derive(Clone, Debug)]
+pub struct ClusterState {
+    /// The node that answers.
+    pub me: InstanceId,
+    /// Where each member listens, `host:port`; empty for a node that is by itself.
+    pub members: BTreeMap<InstanceId, String>,
+    /// Version of the assignment table.
+    pub version: u64,
+    /// Counts the changes of the ring.
+    pub ring_epoch: u64,
+    /// Partitions that are on their way to another owner, or will be.
+    pub moving: usize,
+}
+
+/// One partition of a collection on one member.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// Number of the partition.
+    pub partition: u32,
+    /// The member.
+    pub member: InstanceId,
+    /// Whether it answers requests; otherwise it is loading.
+    pub serving: bool,
+    /// Live points, where the member is the node that answers.
+    pub points: Option<u64>,
+}
+
+/// Where the partitions of a collection are.
+#[derive(Clone, Debug)]
+pub struct Placements {
+    /// The node that answers.
+    pub me: InstanceId,
+    /// Partitions of the collection.
+    pub partitions: u32,
+    /// Partition by partition, its owner before its readers.
+    pub placements: Vec<Placement>,
+    /// Moves under way: partition, from whom if anybody had it, to whom.
+    pub moves: Vec<(u32, Option<InstanceId>, InstanceId)>,
 }
 
 /// A collection and what is known of its contents.
@@ -64,6 +109,23 @@ pub trait DataService: Send + Sync + 'static {
         field: &str,
         schema: Option<serde_json::Value>,
     ) -> Result<(), ServiceError>;
+    /// The own name of the collection that `name` is the name or an alias of. Where other methods take a collection's name they
+    /// take aliases too, except to create, change or drop one.
+    async fn resolve(&self, name: &str) -> Result<String, ServiceError>;
+    /// The collection's name by alias.
+    async fn aliases(&self) -> Result<BTreeMap<String, String>, ServiceError>;
+    /// Makes all of the changes or none, at once for all readers.
+    async fn change_aliases(&self, changes: Vec<AliasChange>) -> Result<(), ServiceError>;
+    /// Changes a collection, for what is written and built from now on.
+    async fn change_collection(
+        &self,
+        collection: &str,
+        change: CollectionChange,
+    ) -> Result<(), ServiceError>;
+    /// The nodes.
+    async fn cluster(&self) -> Result<ClusterState, ServiceError>;
+    /// Where a collection's partitions are.
+    async fn placements(&self, collection: &str) -> Result<Placements, ServiceError>;
     /// Applies a write; returns when it is durable in every partition it touches.
     async fn write(
         &self,

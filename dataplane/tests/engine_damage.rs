@@ -28,6 +28,7 @@ fn schema(hnsw: HnswParams) -> Arc<VectorSchema> {
     Arc::new(VectorSchema {
         vectors: BTreeMap::from([(String::new(), params), ("some".to_owned(), params)]),
         sparse_vectors: BTreeMap::from([("terms".to_owned(), SparseParams::default())]),
+        ..VectorSchema::default()
     })
 }
 

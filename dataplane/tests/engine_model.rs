@@ -41,6 +41,7 @@ fn schema(measure: Distance) -> VectorSchema {
             ("list".to_owned(), lists),
         ]),
         sparse_vectors: BTreeMap::from([("terms".to_owned(), SparseParams::default())]),
+        ..VectorSchema::default()
     }
 }
 

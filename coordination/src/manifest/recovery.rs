@@ -185,6 +185,10 @@ fn check_replaceable(
     name: &str,
     schema: &VectorSchema,
 ) -> Result<(), ManifestError> {
+    if manifest.aliases.contains_key(name) {
+        let name = name.to_owned();
+        return Err(ManifestError::NameIsAlias { name });
+    }
     match manifest.collections.get(name) {
         Some(existing) if !existing.spec.schema.same_shape(schema) => {
             Err(ManifestError::Incompatible {

@@ -1,7 +1,8 @@
 //! What the vectors of a collection look like: names, sizes, how they are compared and how they are indexed.
 //!
-//! A point has any of the vectors of its collection, each under its name; the unnamed one has the name "". Names, sizes,
-//! distances and kinds never change.
+//! A point has any of the vectors of its collection, each under its name; the unnamed one has the name "". Sizes,
+//! distances and kinds never change. Names can be added and dropped: every change of a schema has a number, its version, and
+//! a vector knows the version that it came with. What was stored under a name before is not of the vector that has it now.
 
 use std::collections::BTreeMap;
 
@@ -135,6 +136,13 @@ pub struct DenseParams {
     /// Their codes.
     #[serde(default)]
     pub quantization: Quantization,
+    /// Version of the schema that they came with.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub since: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl DenseParams {
@@ -147,14 +155,15 @@ impl DenseParams {
             multivector: false,
             hnsw: HnswParams::default(),
             quantization: Quantization::Disabled,
+            since: 0,
         }
     }
 
-    /// Whether vectors of `other` can stand where vectors of `self` do; graphs and codes may differ.
+    /// Whether vectors of `other`, of the same name, can stand where vectors of `self` do; graphs and codes may differ.
     #[must_use]
     pub fn same_shape(&self, other: &Self) -> bool {
-        (self.size, self.distance, self.multivector)
-            == (other.size, other.distance, other.multivector)
+        (self.size, self.distance, self.multivector, self.since)
+            == (other.size, other.distance, other.multivector, other.since)
     }
 
     fn validate(&self, field: &str) -> Result<(), SchemaError> {
@@ -179,6 +188,9 @@ pub struct SparseParams {
     /// Whether the query's values are multiplied by the inverse document frequency of their terms.
     #[serde(default)]
     pub idf: bool,
+    /// Version of the schema that they came with.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub since: u64,
 }
 
 /// All vectors of a collection by name.
@@ -190,6 +202,9 @@ pub struct VectorSchema {
     /// Sparse ones; no name is in both.
     #[serde(default)]
     pub sparse_vectors: BTreeMap<String, SparseParams>,
+    /// How often it was changed.
+    #[serde(rename = "schema_version", default, skip_serializing_if = "is_zero")]
+    pub version: u64,
 }
 
 impl VectorSchema {
@@ -198,7 +213,7 @@ impl VectorSchema {
     pub fn unnamed(params: DenseParams) -> Self {
         Self {
             vectors: BTreeMap::from([(String::new(), params)]),
-            sparse_vectors: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
@@ -208,13 +223,22 @@ impl VectorSchema {
         dense.chain(self.sparse_vectors.keys()).map(String::as_str)
     }
 
-    /// Whether points of `other` can stand where points of `self` do; graphs and codes may differ.
+    /// Whether points of `other` can stand where points of `self` do; graphs, codes and weights may differ.
     #[must_use]
     pub fn same_shape(&self, other: &Self) -> bool {
         self.vectors.len() == other.vectors.len()
-            && self.sparse_vectors.keys().eq(other.sparse_vectors.keys())
             && (self.vectors.iter().zip(&other.vectors))
                 .all(|(a, b)| a.0 == b.0 && a.1.same_shape(b.1))
+            && self.sparse_vectors.len() == other.sparse_vectors.len()
+            && (self.sparse_vectors.iter().zip(&other.sparse_vectors))
+                .all(|(a, b)| a.0 == b.0 && a.1.since == b.1.since)
+    }
+
+    /// Version of the schema that the vector `name` came with; none if there is no such vector.
+    #[must_use]
+    pub fn since(&self, name: &str) -> Option<u64> {
+        let dense = self.vectors.get(name).map(|params| params.since);
+        dense.or_else(|| self.sparse_vectors.get(name).map(|params| params.since))
     }
 
     /// Checks names and ranges.

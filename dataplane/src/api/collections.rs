@@ -8,6 +8,7 @@ use super::dto::check_paths;
 use super::dto::collection::{CreateCollectionDto, info_document};
 use super::dto::described::{CollectionNameDto, CollectionsDto, ExistsDto};
 use super::dto::index::CreateIndexDto;
+use super::dto::update::UpdateCollectionDto;
 use super::errors::Answer;
 use super::extract::{Call, Path, UpdateResult};
 use super::guard::Class;
@@ -49,6 +50,12 @@ fn changes() -> Routes {
             create,
             "Creates a collection.",
         )
+        .patch(
+            "update_collection",
+            "/collections/{name}",
+            update,
+            "Changes parameters of a collection, for what is built from now on.",
+        )
         .delete(
             "delete_collection",
             "/collections/{name}",
@@ -88,7 +95,7 @@ async fn info(call: Call, Path(name): Path<String>) -> Answer<Value> {
 
 /// Qdrant's description of a collection.
 pub(super) async fn describe(call: &Call, name: &str) -> Result<Value, ServiceError> {
-    Ok(info_document(&call.service.info(name).await?))
+    info_document(&call.service.info(name).await?)
 }
 
 async fn exists(call: Call, Path(name): Path<String>) -> Answer<ExistsDto> {
@@ -122,6 +129,26 @@ pub(super) async fn make(
     check_collection_name(name).map_err(|e| ServiceError::BadRequest(e.to_string()))?;
     let spec = dto.into_spec(&call.limits)?;
     call.service.create_collection(name, spec).await?;
+    Ok(true)
+}
+
+async fn update(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<UpdateCollectionDto>,
+) -> Answer<bool> {
+    call.ok(patch(&call, &name, dto).await?)
+}
+
+/// Changes parameters of a collection, for what is built from now on.
+pub(super) async fn patch(
+    call: &Call,
+    name: &str,
+    dto: UpdateCollectionDto,
+) -> Result<bool, ServiceError> {
+    let name = call.service.resolve(name).await?;
+    let change = dto.into_model()?;
+    call.service.change_collection(&name, change).await?;
     Ok(true)
 }
 

@@ -63,8 +63,10 @@ fn named(op: &WriteOp) -> Vec<PointId> {
             Selector::Ids(ids) => ids.clone(),
             Selector::Filter(_) => Vec::new(),
         },
-        WriteOp::UpdateVectors(points) => points.iter().map(|point| point.id).collect(),
-        WriteOp::Upsert(_) | WriteOp::Delete(_) => Vec::new(),
+        WriteOp::UpdateVectors(updates) | WriteOp::UpdateVectorsIf { updates, .. } => {
+            updates.iter().map(|update| update.id).collect()
+        }
+        WriteOp::Upsert(_) | WriteOp::UpsertIf { .. } | WriteOp::Delete(_) => Vec::new(),
     };
     let mut seen = std::collections::BTreeSet::new();
     ids.retain(|id| seen.insert(*id));

@@ -18,9 +18,12 @@
 //!   when the server chose it. Successful ones carry `brainy-token`.
 //! - `GET /health`, `/coordinate/assignments`; `POST /coordinate/rebalance`, `/sync/config` answer plain documents.
 
+mod aliases;
 mod auth;
 mod body;
 mod browser;
+mod clock;
+mod cluster;
 mod collections;
 mod describe;
 mod dto;
@@ -79,6 +82,8 @@ fn table() -> Routes {
         .merge(points::routes())
         .merge(query::routes())
         .merge(facet::routes())
+        .merge(aliases::routes())
+        .merge(cluster::routes())
         .merge(ops::routes())
 }
 

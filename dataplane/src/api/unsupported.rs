@@ -1,28 +1,17 @@
 //! Routes of Qdrant's API that Brainy does not have: each answers 501 and says what is missing.
 
 use axum::Router;
-use axum::routing::{any, patch};
+use axum::routing::{any, delete, post, put};
 
 use super::AppState;
 use super::errors::ApiError;
 use crate::error::ServiceError;
 
+const PLACES: &str =
+    "changes of shards and peers (the planner places partitions, see POST /coordinate/rebalance)";
+
 const ROUTES: &[(&str, &str)] = &[
-    ("/aliases", "aliases"),
-    ("/collections/aliases", "aliases"),
-    ("/collections/{name}/aliases", "aliases"),
-    (
-        "/cluster",
-        "Qdrant's cluster API (see GET /coordinate/assignments)",
-    ),
-    (
-        "/cluster/{*rest}",
-        "Qdrant's cluster API (see GET /coordinate/assignments)",
-    ),
-    (
-        "/collections/{name}/cluster",
-        "Qdrant's cluster API (see GET /coordinate/assignments)",
-    ),
+    ("/cluster/{*rest}", PLACES),
     ("/collections/{name}/shards", "shard keys"),
     (
         "/collections/{name}/shards/{*rest}",
@@ -36,12 +25,12 @@ const ROUTES: &[(&str, &str)] = &[
     ("/snapshots", "Qdrant's snapshot API"),
     ("/snapshots/{*rest}", "Qdrant's snapshot API"),
     (
-        "/collections/{name}/optimizations",
-        "Qdrant's optimizer report",
-    ),
-    (
         "/collections/{name}/vectors/{vector}",
         "adding and dropping named vectors of a collection",
+    ),
+    (
+        "/collections/{name}/optimizations",
+        "Qdrant's optimizer report",
     ),
     ("/collections/{name}/points/query/groups", "grouped queries"),
     (
@@ -66,24 +55,25 @@ const ROUTES: &[(&str, &str)] = &[
         "/collections/{name}/points/discover/{*rest}",
         "discovery queries",
     ),
-    ("/issues", "Qdrant's issue reports"),
     ("/locks", "Qdrant's write locks"),
-    ("/quotas", "Qdrant's quotas"),
-    ("/telemetry", "Qdrant's telemetry (see GET /metrics)"),
 ];
 
 pub(super) fn routes() -> Router<AppState> {
     let refuse = |what: &'static str| move || async move { refused(what) };
-    ROUTES
-        .iter()
-        .fold(Router::new(), |router, (path, what)| {
-            router.route(path, any(refuse(what)))
-        })
+    let all = ROUTES.iter().fold(Router::new(), |router, (path, what)| {
+        router.route(path, any(refuse(what)))
+    });
+    // Of these there is a way to read.
+    all.route("/collections/{name}/cluster", post(refuse(PLACES)))
         .route(
-            "/collections/{name}",
-            patch(refuse(
-                "changing a collection's parameters (create a new collection and copy its points)",
+            "/quotas",
+            put(refuse(
+                "quotas (every node has a memory budget from its start)",
             )),
+        )
+        .route(
+            "/issues",
+            delete(refuse("clearing issues (each goes when its cause does)")),
         )
 }
 

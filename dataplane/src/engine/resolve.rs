@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Filter, Payload, Point, PointId, Selector, Vectors, WriteOp};
+use crate::model::{
+    Filter, Payload, Point, PointId, Selector, UpdateMode, VectorUpdate, Vectors, WriteOp,
+};
 
 use super::change::Change;
 use super::error::EngineError;
@@ -75,29 +77,13 @@ pub fn resolve(op: &WriteOp, view: &dyn PointView) -> Result<Vec<Change>, Engine
             })
         }
         WriteOp::ClearPayload(selector) => edit(selector, view, Payload::clear),
-        WriteOp::UpdateVectors(updates) => {
-            // Of several updates of one point in a request, later ones win name by name.
-            let mut merged: BTreeMap<PointId, Vectors> = BTreeMap::new();
-            for update in updates {
-                let vectors = merged.entry(update.id).or_default();
-                for (name, vector) in update.vectors.iter() {
-                    vectors.insert(name, vector.clone());
-                }
-            }
-            let mut changes = Vec::new();
-            for (id, vectors) in merged {
-                if let Some(mut point) = view.get(id)? {
-                    let before = point.vectors.clone();
-                    for (name, vector) in vectors {
-                        point.vectors.insert(name, vector);
-                    }
-                    if point.vectors != before {
-                        changes.push(Change::Put(point));
-                    }
-                }
-            }
-            Ok(changes)
-        }
+        WriteOp::UpsertIf {
+            points,
+            mode,
+            filter,
+        } => upsert_if(points, *mode, filter.as_ref(), view),
+        WriteOp::UpdateVectors(updates) => update_vectors(updates, None, view),
+        WriteOp::UpdateVectorsIf { updates, filter } => update_vectors(updates, Some(filter), view),
         WriteOp::DeleteVectors { selector, names } => {
             let mut changes = Vec::new();
             for id in select(selector, view)? {
@@ -114,6 +100,71 @@ pub fn resolve(op: &WriteOp, view: &dyn PointView) -> Result<Vec<Change>, Engine
             Ok(changes)
         }
     }
+}
+
+/// Points one after the other: each sees what those before it left.
+fn upsert_if(
+    points: &[Point],
+    mode: UpdateMode,
+    filter: Option<&Filter>,
+    view: &dyn PointView,
+) -> Result<Vec<Change>, EngineError> {
+    let filter = filter.map(CompiledFilter::new).transpose()?;
+    let mut written: BTreeMap<PointId, &Point> = BTreeMap::new();
+    for point in points {
+        let stored = match written.get(&point.id) {
+            Some(_) => None,
+            None => view.get(point.id)?,
+        };
+        let before = written.get(&point.id).copied().or(stored.as_ref());
+        let write = match (before, mode) {
+            (None, UpdateMode::UpdateOnly) | (Some(_), UpdateMode::InsertOnly) => false,
+            (None, _) => true,
+            (Some(before), _) => filter
+                .as_ref()
+                .is_none_or(|filter| filter.matches(before.id, &before.payload)),
+        };
+        if write {
+            written.insert(point.id, point);
+        }
+    }
+    Ok(written.into_values().cloned().map(Change::Put).collect())
+}
+
+/// Of several updates of one point in a request, later ones win name by name. The filter sees the points before the request.
+fn update_vectors(
+    updates: &[VectorUpdate],
+    filter: Option<&Filter>,
+    view: &dyn PointView,
+) -> Result<Vec<Change>, EngineError> {
+    let filter = filter.map(CompiledFilter::new).transpose()?;
+    let mut merged: BTreeMap<PointId, Vectors> = BTreeMap::new();
+    for update in updates {
+        let vectors = merged.entry(update.id).or_default();
+        for (name, vector) in update.vectors.iter() {
+            vectors.insert(name, vector.clone());
+        }
+    }
+    let mut changes = Vec::new();
+    for (id, vectors) in merged {
+        let Some(mut point) = view.get(id)? else {
+            continue;
+        };
+        if filter
+            .as_ref()
+            .is_some_and(|f| !f.matches(id, &point.payload))
+        {
+            continue;
+        }
+        let before = point.vectors.clone();
+        for (name, vector) in vectors {
+            point.vectors.insert(name, vector);
+        }
+        if point.vectors != before {
+            changes.push(Change::Put(point));
+        }
+    }
+    Ok(changes)
 }
 
 fn select(selector: &Selector, view: &dyn PointView) -> Result<Vec<PointId>, EngineError> {

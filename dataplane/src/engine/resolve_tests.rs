@@ -259,3 +259,55 @@ fn pending_changes_hide_the_state_below_until_their_own_batch_is_applied() {
     assert!(overlay.is_empty());
     check(&overlay, &base);
 }
+
+#[test]
+fn conditional_upserts_write_what_their_mode_and_filter_let_through() {
+    let op = |mode, filter, points: &[(u64, i64)]| WriteOp::UpsertIf {
+        points: points
+            .iter()
+            .map(|(id, a)| point(*id, json!({"a": a, "new": true})))
+            .collect(),
+        mode,
+        filter,
+    };
+    let written = |op: &WriteOp| -> Vec<u64> {
+        let changes = resolve(op, &state()).unwrap();
+        let numbers = changes.iter().map(|change| match change.id() {
+            PointId::Num(n) => n,
+            PointId::Uuid(_) => 0,
+        });
+        numbers.collect()
+    };
+    use UpdateMode::{InsertOnly, UpdateOnly, Upsert};
+    let all = [(1, 1), (2, 2), (3, 3)];
+    let one = || Some(where_a(1));
+    assert_eq!(written(&op(Upsert, None, &all)), [1, 2, 3]);
+    assert_eq!(written(&op(InsertOnly, None, &all)), [3]);
+    assert_eq!(written(&op(UpdateOnly, None, &all)), [1, 2]);
+    assert_eq!(written(&op(Upsert, one(), &all)), [1, 3]);
+    assert_eq!(written(&op(InsertOnly, one(), &all)), [3]);
+    assert_eq!(written(&op(UpdateOnly, one(), &all)), [1]);
+    // Each point sees what those before it left.
+    let twice = resolve(&op(InsertOnly, None, &[(3, 1), (3, 2)]), &state()).unwrap();
+    assert_eq!(twice, [Change::Put(point(3, json!({"a": 1, "new": true})))]);
+    let twice = resolve(&op(Upsert, one(), &[(1, 5), (1, 6)]), &state()).unwrap();
+    assert_eq!(twice, [Change::Put(point(1, json!({"a": 5, "new": true})))]);
+}
+
+#[test]
+fn conditional_updates_of_vectors_change_points_that_match() {
+    let update = |id, x: f32| VectorUpdate {
+        id: PointId::Num(id),
+        vectors: Vectors::unnamed(vec![x]),
+    };
+    let op = WriteOp::UpdateVectorsIf {
+        updates: vec![update(1, 9.0), update(2, 9.0), update(3, 9.0)],
+        filter: where_a(2),
+    };
+    let changes = resolve(&op, &state()).unwrap();
+    let [Change::Put(changed)] = &changes[..] else {
+        panic!("{changes:?}");
+    };
+    assert_eq!(changed.id, PointId::Num(2));
+    assert_eq!(changed.vectors, Vectors::unnamed(vec![9.0]));
+}

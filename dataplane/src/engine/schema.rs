@@ -126,6 +126,7 @@ mod tests {
                 ("b".to_owned(), lists),
             ]),
             sparse_vectors: BTreeMap::from([("s".to_owned(), SparseParams::default())]),
+            ..VectorSchema::default()
         }
     }
 

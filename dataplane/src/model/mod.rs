@@ -1,13 +1,19 @@
 //! What users store and ask for: points, filters, requests and answers. Pure data, shared by the HTTP API, the wire
 //! between nodes, the log and the engine.
 
+mod collection;
 mod filter;
 mod le_bytes;
 mod listing;
 mod point;
 mod request;
+mod strict;
 mod vector;
 
+pub use collection::{
+    ChangeError, CollectionChange, CollectionPatch, CollectionSettings, NewVector, Tuning,
+    VectorPatch,
+};
 pub use filter::{
     Condition, DateRange, FieldCondition, Filter, GeoArea, GeoPoint, MatchValue, MinShould, Nested,
     Range, Scalar, Words, WordsNeed,
@@ -19,9 +25,10 @@ pub use listing::{
 pub use point::{Payload, Point, PointId, PointIdError};
 pub use request::{
     CodeUse, Consistency, CountRequest, PayloadSelector, ReadOptions, Record, RetrieveRequest,
-    ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, Selector, Token, TokenError,
+    ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, Selector, Token, TokenError, UpdateMode,
     VectorSelector, VectorUpdate, WriteOp, WriteOptions, WriteReceipt,
 };
+pub use strict::{MultivectorLimit, SparseLimit, StrictMode};
 pub use vector::{MultiVector, Vector, VectorError, Vectors};
 
 pub use brainy_index::sparse::SparseVector;

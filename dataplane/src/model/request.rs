@@ -18,11 +18,36 @@ pub enum Selector {
     Filter(Filter),
 }
 
+/// Which points an upsert writes.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum UpdateMode {
+    /// All.
+    #[default]
+    Upsert,
+    /// Those that do not exist.
+    InsertOnly,
+    /// Those that do.
+    UpdateOnly,
+}
+
 /// A write as the user asked for it. Vectors are already checked and, in cosine collections, normalised.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum WriteOp {
     /// Insert or replace whole points.
     Upsert(Vec<Point>),
+    /// Insert points, or replace those that match, one after the other; which is decided where the write is put in order
+    /// with others.
+    UpsertIf {
+        /// The points.
+        points: Vec<Point>,
+        /// Which are written.
+        mode: UpdateMode,
+        /// Which of those that exist are replaced; all when absent.
+        filter: Option<Filter>,
+    },
     /// Remove points.
     Delete(Selector),
     /// Merge `payload` into the points' payloads, at `key` (dotted path) if given.
@@ -52,6 +77,13 @@ pub enum WriteOp {
     ClearPayload(Selector),
     /// Add or replace vectors of existing points by name; unknown ids are ignored.
     UpdateVectors(Vec<VectorUpdate>),
+    /// The same of points that match.
+    UpdateVectorsIf {
+        /// The vectors.
+        updates: Vec<VectorUpdate>,
+        /// Which points are changed.
+        filter: Filter,
+    },
     /// Remove vectors by name; the points stay.
     DeleteVectors {
         /// Which points.

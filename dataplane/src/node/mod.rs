@@ -4,6 +4,7 @@
 //! then [`brainy_coordination::owner`] and the log; then `machine` applies it, and `maintain` makes segments of it.
 //! The way of a query: [`crate::api`], `router` (`route_read`), possibly [`rpc`], `read`, [`crate::engine`].
 
+mod admin;
 mod cache;
 mod config;
 mod context;

@@ -66,6 +66,29 @@ pub(super) fn split(collection: &Collection, op: WriteOp) -> BTreeMap<PartitionI
             .into_iter()
             .map(|(p, updates)| (p, WriteOp::UpdateVectors(updates)))
             .collect(),
+        WriteOp::UpsertIf {
+            points,
+            mode,
+            filter,
+        } => by_partition(collection, points, |p| p.id)
+            .into_iter()
+            .map(|(p, points)| {
+                let filter = filter.clone();
+                let op = WriteOp::UpsertIf {
+                    points,
+                    mode,
+                    filter,
+                };
+                (p, op)
+            })
+            .collect(),
+        WriteOp::UpdateVectorsIf { updates, filter } => by_partition(collection, updates, |u| u.id)
+            .into_iter()
+            .map(|(p, updates)| {
+                let filter = filter.clone();
+                (p, WriteOp::UpdateVectorsIf { updates, filter })
+            })
+            .collect(),
         WriteOp::Delete(selector) => with_selector(collection, selector, WriteOp::Delete),
         WriteOp::ClearPayload(selector) => {
             with_selector(collection, selector, WriteOp::ClearPayload)

@@ -1,5 +1,6 @@
 //! What the HTTP API asks of a node.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use brainy_coordination::config::{ConfigError, ConfigStore, SharedConfig};
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::handoff::Local;
 use brainy_coordination::manifest::{
-    self, Collection, CollectionSpec, ManifestError, VectorSchema,
+    self, AliasChange, Collection, CollectionSpec, ManifestError, VectorSchema,
 };
 use brainy_coordination::rebalance;
 use brainy_coordination::types::{LogPosition, Nonce, PartitionId};
@@ -22,22 +23,26 @@ use super::read::merge;
 use super::rpc::{PartitionFigures, ReadAnswer, ReadQuery};
 use crate::error::ServiceError;
 use crate::model::{
-    CountRequest, FacetCount, FacetRequest, ListRequest, ReadOptions, Record, RetrieveRequest,
-    ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, WriteOp, WriteOptions, WriteReceipt,
+    CollectionChange, CountRequest, FacetCount, FacetRequest, ListRequest, ReadOptions, Record,
+    RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, WriteOp, WriteOptions,
+    WriteReceipt,
 };
-use crate::service::{CollectionInfo, CreateCollection, DataService, Limits};
+use crate::service::{
+    ClusterState, CollectionInfo, CreateCollection, DataService, Limits, Placements,
+};
 
 /// How long creating a collection waits for its partitions to be served.
 const SERVING_WITHIN: Duration = Duration::from_secs(10);
 
-fn from_document(error: DocumentError) -> ServiceError {
+pub(super) fn from_document(error: DocumentError) -> ServiceError {
     ServiceError::Unavailable(error.to_string())
 }
 
-fn from_manifest(error: ManifestError) -> ServiceError {
+pub(super) fn from_manifest(error: ManifestError) -> ServiceError {
     match error {
         ManifestError::Document(e) => from_document(e),
         ManifestError::NotFound { name } => ServiceError::NoSuchCollection(name),
+        ManifestError::NoSuchAlias { .. } => ServiceError::NotFound(error.to_string()),
         ManifestError::AlreadyExists { .. } => ServiceError::Conflict(error.to_string()),
         other => ServiceError::BadRequest(other.to_string()),
     }
@@ -53,7 +58,7 @@ impl DataService for Node {
         let spec = CollectionSpec {
             partitions: spec.partitions.unwrap_or(self.config().partitions),
             schema: spec.schema,
-            extra: Value::Null,
+            extra: spec.settings.to_value(),
         };
         let created = Nonce::random();
         let collection = manifest::create_collection(self.store(), name, &spec, created)
@@ -123,12 +128,41 @@ impl DataService for Node {
         field: &str,
         schema: Option<Value>,
     ) -> Result<(), ServiceError> {
-        manifest::set_payload_index(self.store(), collection, field, schema.as_ref())
+        let name = self.resolve(collection).await?;
+        manifest::set_payload_index(self.store(), &name, field, schema.as_ref())
             .await
             .map_err(from_manifest)?;
         self.view().refresh().await.map_err(from_document)?;
         self.context().sync_members().await;
         Ok(())
+    }
+
+    async fn resolve(&self, name: &str) -> Result<String, ServiceError> {
+        self.view().resolve(name).await.map(|(name, _)| name)
+    }
+
+    async fn aliases(&self) -> Result<BTreeMap<String, String>, ServiceError> {
+        self.list_aliases().await
+    }
+
+    async fn change_aliases(&self, changes: Vec<AliasChange>) -> Result<(), ServiceError> {
+        self.set_aliases(&changes).await
+    }
+
+    async fn change_collection(
+        &self,
+        collection: &str,
+        change: CollectionChange,
+    ) -> Result<(), ServiceError> {
+        self.change(collection, &change).await
+    }
+
+    async fn cluster(&self) -> Result<ClusterState, ServiceError> {
+        self.cluster_state().await
+    }
+
+    async fn placements(&self, collection: &str) -> Result<Placements, ServiceError> {
+        self.places(collection).await
     }
 
     async fn write(

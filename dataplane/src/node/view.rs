@@ -46,10 +46,10 @@ impl View {
             .is_none_or(|m| m.state == MemberState::Gone)
     }
 
-    /// A collection by name.
+    /// A collection by its name or an alias, with its own name.
     #[must_use]
-    pub(crate) fn collection(&self, name: &str) -> Option<&Collection> {
-        self.manifest.as_ref()?.collections.get(name)
+    pub(crate) fn collection(&self, name: &str) -> Option<(&str, &Collection)> {
+        self.manifest.as_ref()?.resolve(name)
     }
 
     /// A collection by uid.
@@ -124,20 +124,29 @@ impl ClusterView {
         Ok(self.get())
     }
 
-    /// The collection called `name`, looking again when it is not known.
+    /// The collection called `name`, also by an alias, looking again when it is not known.
     ///
     /// # Errors
     /// `NoSuchCollection`, or `Unavailable` when the store does not answer.
     pub(crate) async fn collection(&self, name: &str) -> Result<Collection, ServiceError> {
-        if let Some(found) = self.get().collection(name) {
-            return Ok(found.clone());
+        self.resolve(name).await.map(|(_, collection)| collection)
+    }
+
+    /// As [`Self::collection`], with its own name.
+    ///
+    /// # Errors
+    /// As [`Self::collection`].
+    pub(crate) async fn resolve(&self, name: &str) -> Result<(String, Collection), ServiceError> {
+        let owned = |(name, collection): (&str, &Collection)| (name.to_owned(), collection.clone());
+        if let Some(found) = self.get().collection(name).map(owned) {
+            return Ok(found);
         }
         let view = self
             .refresh()
             .await
             .map_err(|e| ServiceError::Unavailable(e.to_string()))?;
         view.collection(name)
-            .cloned()
+            .map(owned)
             .ok_or_else(|| ServiceError::NoSuchCollection(name.to_owned()))
     }
 

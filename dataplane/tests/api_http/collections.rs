@@ -40,9 +40,12 @@ async fn a_collection_is_made_listed_described_and_dropped() {
     assert_eq!(info["points_count"], 0);
     assert_eq!(info["payload_schema"], json!({}));
     let params = &info["config"]["params"];
-    assert_eq!(params["vectors"], json!({"size": 4, "distance": "Euclid"}));
+    assert_eq!(
+        params["vectors"],
+        json!({"size": 4, "distance": "Euclid", "hnsw_config": {"m": 8}})
+    );
     assert_eq!(params["shard_number"], 3);
-    assert_eq!(info["config"]["hnsw_config"]["m"], 8);
+    assert_eq!(info["config"]["hnsw_config"]["m"], 32);
     assert_eq!(info["config"]["hnsw_config"]["ef_construct"], 50);
     assert!(info["config"]["optimizer_config"]["flush_interval_sec"].is_u64());
 

@@ -7,8 +7,11 @@
 )]
 
 mod access;
+mod aliases;
 mod batches;
+mod cluster;
 mod collections;
+mod conditional;
 mod errors;
 mod hybrid;
 mod limits;
@@ -19,4 +22,5 @@ mod points;
 mod queries;
 mod support;
 mod unsupported;
+mod updates;
 mod vectors;

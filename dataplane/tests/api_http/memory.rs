@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use brainy_coordination::manifest::{Collection, CollectionSpec};
-use brainy_coordination::types::{CollectionUid, LogPosition, Nonce, PartitionId};
+use brainy_coordination::manifest::{AliasChange, Collection, CollectionSpec};
+use brainy_coordination::types::{CollectionUid, InstanceId, LogPosition, Nonce, PartitionId};
 use brainy_dataplane::engine::payload_index::PayloadSchema;
 use brainy_dataplane::engine::{EngineError, PartitionState, resolve};
 use brainy_dataplane::error::ServiceError;
 use brainy_dataplane::model::*;
-use brainy_dataplane::service::{CollectionInfo, CreateCollection, DataService, Limits};
+use brainy_dataplane::service::{
+    ClusterState, CollectionInfo, CreateCollection, DataService, Limits, Placement, Placements,
+};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -46,6 +48,7 @@ fn refused(error: EngineError) -> ServiceError {
 #[derive(Default)]
 struct State {
     collections: BTreeMap<String, Stored>,
+    aliases: BTreeMap<String, String>,
     faults: BTreeMap<u64, Fault>,
     calls: u64,
     reads: Vec<ReadOptions>,
@@ -114,10 +117,13 @@ impl Memory {
 
     fn with<T>(&self, name: &str, f: impl FnOnce(&mut Stored) -> T) -> Result<T, ServiceError> {
         let mut state = self.state.lock();
-        let stored = state.collections.get_mut(name);
-        stored
-            .map(f)
-            .ok_or_else(|| ServiceError::NoSuchCollection(name.to_owned()))
+        let name = state
+            .aliases
+            .get(name)
+            .map_or(name, String::as_str)
+            .to_owned();
+        let stored = state.collections.get_mut(&name);
+        stored.map(f).ok_or(ServiceError::NoSuchCollection(name))
     }
 }
 
@@ -141,7 +147,7 @@ impl DataService for Memory {
             spec: CollectionSpec {
                 partitions: spec.partitions.unwrap_or(1),
                 schema: spec.schema,
-                extra: Value::Null,
+                extra: spec.settings.to_value(),
             },
             payload_indexes: BTreeMap::new(),
         };
@@ -157,7 +163,9 @@ impl DataService for Memory {
 
     async fn drop_collection(&self, name: &str) -> Result<bool, ServiceError> {
         self.enter().await?;
-        Ok(self.state.lock().collections.remove(name).is_some())
+        let mut state = self.state.lock();
+        state.aliases.retain(|_, collection| collection != name);
+        Ok(state.collections.remove(name).is_some())
     }
 
     async fn collections(&self) -> Result<Vec<String>, ServiceError> {
@@ -201,6 +209,92 @@ impl DataService for Memory {
             };
             let indexed = PayloadSchema::from_manifest(fields);
             s.points.set_payload_schema(indexed);
+        })
+    }
+
+    async fn resolve(&self, name: &str) -> Result<String, ServiceError> {
+        let aliased = self.state.lock().aliases.get(name).cloned();
+        let own = aliased.unwrap_or_else(|| name.to_owned());
+        self.with(&own, |_| own.clone())
+    }
+
+    async fn aliases(&self) -> Result<BTreeMap<String, String>, ServiceError> {
+        self.enter().await?;
+        Ok(self.state.lock().aliases.clone())
+    }
+
+    async fn change_aliases(&self, changes: Vec<AliasChange>) -> Result<(), ServiceError> {
+        self.enter().await?;
+        let mut state = self.state.lock();
+        for change in changes {
+            match change {
+                AliasChange::Create { collection, alias } => {
+                    state.aliases.insert(alias, collection);
+                }
+                AliasChange::Delete { alias } => {
+                    state.aliases.remove(&alias);
+                }
+                AliasChange::Rename { from, to } => {
+                    let collection = state.aliases.remove(&from);
+                    let missing = || ServiceError::NotFound(format!("there is no alias '{from}'"));
+                    let collection = collection.ok_or_else(missing)?;
+                    state.aliases.insert(to, collection);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn change_collection(
+        &self,
+        collection: &str,
+        change: CollectionChange,
+    ) -> Result<(), ServiceError> {
+        self.enter().await?;
+        self.with(collection, |s| {
+            let before = s.collection.spec.schema.clone();
+            change.apply(&mut s.collection)?;
+            if s.collection.spec.schema != before {
+                s.collection.spec.schema.version = before.version + 1;
+            }
+            Ok(())
+        })?
+    }
+
+    async fn cluster(&self) -> Result<ClusterState, ServiceError> {
+        self.enter().await?;
+        let instance = |n| InstanceId::new(format!("node-{n}")).unwrap();
+        let members = (0..2).map(|n| (instance(n), format!("host-{n}:6333")));
+        Ok(ClusterState {
+            me: instance(0),
+            members: members.collect(),
+            version: 7,
+            ring_epoch: 3,
+            moving: 1,
+        })
+    }
+
+    async fn placements(&self, collection: &str) -> Result<Placements, ServiceError> {
+        self.enter().await?;
+        let instance = |n| InstanceId::new(format!("node-{n}")).unwrap();
+        self.with(collection, |s| Placements {
+            me: instance(0),
+            partitions: s.collection.spec.partitions,
+            placements: vec![
+                Placement {
+                    partition: 0,
+                    member: instance(0),
+                    serving: true,
+                    points: Some(s.points.stats().points as u64),
+                },
+                Placement {
+                    partition: 0,
+                    member: instance(1),
+                    serving: false,
+                    points: None,
+                },
+            ],
+            moves: vec![(0, Some(instance(0)), instance(1))],
         })
     }
 

@@ -58,11 +58,11 @@ async fn collections_tell_all_their_vectors() {
                 "size": 2,
                 "distance": "Dot",
                 "multivector_config": {"comparator": "max_sim"},
+                "hnsw_config": {"m": 24},
             },
             "title": {
                 "size": 2,
                 "distance": "Cosine",
-                "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 0},
                 "quantization_config": "Disabled",
             },
         })
@@ -71,7 +71,7 @@ async fn collections_tell_all_their_vectors() {
         config["params"]["sparse_vectors"],
         json!({"terms": {"modifier": "none"}})
     );
-    assert_eq!(config["hnsw_config"]["m"], 24);
+    assert_eq!(config["hnsw_config"]["m"], 16);
     assert_eq!(
         config["quantization_config"],
         json!({"scalar": {"type": "int8"}})
@@ -88,7 +88,12 @@ async fn codes_are_chosen_by_dimension_unless_the_user_says() {
         (
             8,
             json!({"scalar": {"type": "int4"}}),
-            json!({"scalar": {"type": "int4"}}),
+            json!({"turbo": {"bits": "bits4"}}),
+        ),
+        (
+            8,
+            json!({"turbo": {"always_ram": true}}),
+            json!({"turbo": {"bits": "bits4"}}),
         ),
         (
             8,

@@ -6,10 +6,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::Given;
 use super::schema::{HnswDto, QuantizationInput, SparseParamsDto, VectorParamsDto, quantization};
-use super::{Given, refuse};
+use super::update::check_strict;
 use crate::error::ServiceError;
-use crate::model::{DenseParams, Distance, HnswParams, Quantization, VectorSchema};
+use crate::model::{
+    CollectionSettings, DenseParams, HnswParams, Payload, Quantization, StrictMode, Tuning,
+    VectorSchema,
+};
 use crate::service::{CollectionInfo, CreateCollection, Limits};
 
 /// What Qdrant's create request can hold. Fields with an underscore tune Qdrant's storage and have no meaning here.
@@ -24,8 +28,8 @@ pub(crate) struct CreateCollectionDto {
     #[schemars(with = "Option<QuantizationInput>")]
     pub(crate) quantization_config: Option<Value>,
     pub(crate) sparse_vectors: Option<BTreeMap<String, SparseParamsDto>>,
-    pub(crate) strict_mode_config: Given,
-    pub(crate) metadata: Given,
+    pub(crate) strict_mode_config: Option<StrictMode>,
+    pub(crate) metadata: Option<Payload>,
     #[serde(rename = "replication_factor")]
     pub(crate) _replication_factor: Option<u32>,
     #[serde(rename = "write_consistency_factor")]
@@ -54,10 +58,6 @@ schema!(VectorsConfig, "VectorsConfig", generator => {
 
 impl CreateCollectionDto {
     pub(crate) fn into_spec(self, limits: &Limits) -> Result<CreateCollection, ServiceError> {
-        refuse(&[
-            ("strict_mode_config", self.strict_mode_config.is_some()),
-            ("collection metadata", self.metadata.is_some()),
-        ])?;
         match self.sharding_method.as_deref() {
             None | Some("auto") => {}
             Some("custom") => {
@@ -76,16 +76,27 @@ impl CreateCollectionDto {
                 "shard_number is 0, it must be at least 1".to_owned(),
             ));
         }
-        let general = self.hnsw_config.unwrap_or_default();
         let codes = self
             .quantization_config
             .map(|value| quantization("quantization_config", value))
             .transpose()?;
+        let mut settings = CollectionSettings {
+            metadata: self.metadata,
+            strict_mode: self.strict_mode_config.map(check_strict).transpose()?,
+            tuning: Tuning {
+                quantization: codes,
+                ..self.hnsw_config.unwrap_or_default().tuning()?
+            },
+            vectors: BTreeMap::new(),
+        };
         let mut schema = VectorSchema::default();
         for (name, field, value) in by_name(self.vectors.unwrap_or_default()) {
             let params: VectorParamsDto = serde_json::from_value(value)
                 .map_err(|e| ServiceError::BadRequest(format!("{field}: {e}")))?;
-            let params = params.into_model(&field, &general, codes, limits)?;
+            let (params, own) = params.into_model(&field, limits)?;
+            if own != Tuning::default() {
+                settings.vectors.insert(name.clone(), own);
+            }
             schema.vectors.insert(name, params);
         }
         for (name, params) in self.sparse_vectors.unwrap_or_default() {
@@ -94,11 +105,13 @@ impl CreateCollectionDto {
                 .sparse_vectors
                 .insert(name, params.into_model(&field)?);
         }
+        settings.tune(&mut schema);
         schema
             .validate()
             .map_err(|e| ServiceError::BadRequest(e.to_string()))?;
         Ok(CreateCollection {
             schema,
+            settings,
             partitions: self.shard_number,
         })
     }
@@ -132,25 +145,31 @@ fn hnsw_document(hnsw: &HnswParams) -> Value {
     })
 }
 
+/// In words that Qdrant's clients know: 4 bits of rotated vectors are a kind of its turbo quantization.
 fn quantization_document(quantization: Quantization) -> Value {
     match quantization {
         Quantization::Disabled => Value::Null,
         Quantization::Int8 => json!({"scalar": {"type": "int8"}}),
-        Quantization::Int4 => json!({"scalar": {"type": "int4"}}),
+        Quantization::Int4 => json!({"turbo": {"bits": "bits4"}}),
         Quantization::Binary => json!({"binary": {"encoding": "one_bit"}}),
     }
 }
 
 /// Parameters of one vector; what it has in common with the collection's own is left out.
-fn vector_document(params: &DenseParams, common: &DenseParams) -> Value {
+fn vector_document(params: &DenseParams, own: Option<&Tuning>, common: Quantization) -> Value {
     let mut document = json!({"size": params.size, "distance": params.distance});
     if params.multivector {
         document["multivector_config"] = json!({"comparator": "max_sim"});
     }
-    if params.hnsw != common.hnsw {
-        document["hnsw_config"] = hnsw_document(&params.hnsw);
+    let hnsw = own.map(|own| [("m", own.m), ("ef_construct", own.ef_construct)]);
+    let hnsw = hnsw.into_iter().flatten();
+    let hnsw: Map<String, Value> = hnsw
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.into())))
+        .collect();
+    if !hnsw.is_empty() {
+        document["hnsw_config"] = hnsw.into();
     }
-    if params.quantization != common.quantization {
+    if params.quantization != common {
         document["quantization_config"] = match params.quantization {
             Quantization::Disabled => json!("Disabled"),
             codes => quantization_document(codes),
@@ -160,19 +179,20 @@ fn vector_document(params: &DenseParams, common: &DenseParams) -> Value {
 }
 
 /// Qdrant's description of a collection. Figures that Qdrant's clients require and Brainy has no like of are 0.
-pub(crate) fn info_document(info: &CollectionInfo) -> Value {
+pub(crate) fn info_document(info: &CollectionInfo) -> Result<Value, ServiceError> {
     let spec = &info.collection.spec;
+    let settings = CollectionSettings::of(&info.collection)?;
     let dense = &spec.schema.vectors;
-    // What is said once for the collection is what its first vector has.
-    let first = dense.values().next().copied();
-    let common = first.unwrap_or(DenseParams::new(1, Distance::Cosine));
-    let vectors = match (dense.len(), dense.get("")) {
-        (1, Some(params)) => vector_document(params, &common),
-        _ => dense
-            .iter()
-            .map(|(name, params)| (name.clone(), vector_document(params, &common)))
-            .collect::<Map<_, _>>()
-            .into(),
+    // Codes that nobody chose are said once, as those of the first vector.
+    let first = dense.values().next().map(|params| params.quantization);
+    let common = settings.tuning.quantization.or(first).unwrap_or_default();
+    let describe = |(name, params): (&String, &DenseParams)| {
+        let own = settings.vectors.get(name);
+        (name.clone(), vector_document(params, own, common))
+    };
+    let vectors = match (dense.len(), dense.get_key_value("")) {
+        (1, Some(unnamed)) => describe(unnamed).1,
+        _ => dense.iter().map(describe).collect::<Map<_, _>>().into(),
     };
     let mut params = json!({
         "vectors": vectors,
@@ -189,7 +209,7 @@ pub(crate) fn info_document(info: &CollectionInfo) -> Value {
         });
         params["sparse_vectors"] = sparse.collect::<Map<_, _>>().into();
     }
-    json!({
+    let mut document = json!({
         "status": if info.all_serving { "green" } else { "yellow" },
         "optimizer_status": "ok",
         "indexed_vectors_count": info.indexed,
@@ -197,13 +217,20 @@ pub(crate) fn info_document(info: &CollectionInfo) -> Value {
         "segments_count": info.segments,
         "config": {
             "params": params,
-            "hnsw_config": hnsw_document(&common.hnsw),
+            "hnsw_config": hnsw_document(&settings.tuning.hnsw()),
             "optimizer_config": {"default_segment_number": 0, "flush_interval_sec": 0},
             "wal_config": null,
-            "quantization_config": quantization_document(common.quantization),
+            "quantization_config": quantization_document(common),
         },
         "payload_schema": payload_schema(info),
-    })
+    });
+    if let Some(strict) = settings.strict_mode {
+        document["config"]["strict_mode_config"] = json!(strict);
+    }
+    if let Some(metadata) = settings.metadata {
+        document["config"]["metadata"] = metadata.into();
+    }
+    Ok(document)
 }
 
 /// Each indexed field: what it is indexed as, with which parameters, and how many points have a value in the index.

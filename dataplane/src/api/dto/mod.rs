@@ -20,6 +20,8 @@ macro_rules! schema {
     };
 }
 
+pub(crate) mod alias;
+pub(crate) mod cluster;
 pub(crate) mod collection;
 pub(crate) mod described;
 mod document;
@@ -35,6 +37,7 @@ pub(crate) mod query;
 pub(crate) mod records;
 mod schema;
 pub(crate) mod select;
+pub(crate) mod update;
 pub(crate) mod vector;
 
 use serde::Deserialize;

@@ -11,7 +11,9 @@ use super::select::{SelectorDto, check_names, selector};
 use super::vector::{StoredVector, VectorInput, VectorsInput};
 use super::{Given, at_most, check_paths, refuse};
 use crate::error::ServiceError;
-use crate::model::{Payload, Point, PointId, VectorSchema, VectorUpdate, Vectors, WriteOp};
+use crate::model::{
+    Filter, Payload, Point, PointId, UpdateMode, VectorSchema, VectorUpdate, Vectors, WriteOp,
+};
 use crate::service::Limits;
 
 /// What writes are checked against.
@@ -34,8 +36,8 @@ pub(crate) struct UpsertDto {
     pub(crate) batch: Option<BatchDto>,
     #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
-    pub(crate) update_filter: Given,
-    pub(crate) update_mode: Option<String>,
+    pub(crate) update_filter: Option<FilterDto>,
+    pub(crate) update_mode: Option<UpdateMode>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -105,35 +107,38 @@ fn points_or_batch(schema: &mut schemars::Schema) {
 
 impl UpsertDto {
     pub(crate) fn into_op(self, checks: Checks<'_>) -> Result<WriteOp, ServiceError> {
-        refuse(&[
-            ("shard_key", self.shard_key.is_some()),
-            (
-                "conditional upserts ('update_filter')",
-                self.update_filter.is_some(),
-            ),
-        ])?;
-        match self.update_mode.as_deref() {
-            None | Some("upsert") => {}
-            Some(mode @ ("insert_only" | "update_only")) => {
-                return Err(ServiceError::Unsupported(format!("update_mode '{mode}'")));
-            }
-            Some(_) => {
-                return Err(ServiceError::BadRequest(
-                    "update_mode must be 'upsert'".to_owned(),
-                ));
-            }
-        }
-        match (self.points, self.batch) {
+        refuse(&[("shard_key", self.shard_key.is_some())])?;
+        let mode = self.update_mode.unwrap_or_default();
+        let filter = update_filter(self.update_filter, checks)?;
+        let points = match (self.points, self.batch) {
             (Some(points), None) => from_points(points, checks),
-            (None, Some(batch)) => batch.into_op(checks),
+            (None, Some(batch)) => batch.into_points(checks),
             _ => Err(ServiceError::BadRequest(
                 "exactly one of 'points' and 'batch' is needed".to_owned(),
             )),
-        }
+        }?;
+        Ok(match (mode, filter) {
+            (UpdateMode::Upsert, None) => WriteOp::Upsert(points),
+            (mode, filter) => WriteOp::UpsertIf {
+                points,
+                mode,
+                filter,
+            },
+        })
     }
 }
 
-fn from_points(points: Vec<PointDto>, checks: Checks<'_>) -> Result<WriteOp, ServiceError> {
+/// The filter of a conditional write.
+fn update_filter(
+    dto: Option<FilterDto>,
+    checks: Checks<'_>,
+) -> Result<Option<Filter>, ServiceError> {
+    dto.map(|filter| filter.into_model(checks.limits.max_batch_points))
+        .transpose()
+        .map_err(|e| e.within("update_filter"))
+}
+
+fn from_points(points: Vec<PointDto>, checks: Checks<'_>) -> Result<Vec<Point>, ServiceError> {
     at_most("'points'", points.len(), checks.limits.max_batch_points)?;
     let points = points.into_iter().enumerate().map(|(i, p)| {
         Ok(Point {
@@ -144,13 +149,11 @@ fn from_points(points: Vec<PointDto>, checks: Checks<'_>) -> Result<WriteOp, Ser
             payload: p.payload.unwrap_or_default(),
         })
     });
-    points
-        .collect::<Result<_, ServiceError>>()
-        .map(WriteOp::Upsert)
+    points.collect()
 }
 
 impl BatchDto {
-    fn into_op(self, checks: Checks<'_>) -> Result<WriteOp, ServiceError> {
+    fn into_points(self, checks: Checks<'_>) -> Result<Vec<Point>, ServiceError> {
         let count = self.ids.len();
         at_most("'batch.ids'", count, checks.limits.max_batch_points)?;
         let same_length = |name: &str, length: usize| {
@@ -192,7 +195,7 @@ impl BatchDto {
                 }
             }
         }
-        Ok(WriteOp::Upsert(points))
+        Ok(points)
     }
 }
 
@@ -258,7 +261,7 @@ pub(crate) struct UpdateVectorsDto {
     pub(crate) points: Vec<PointVectorDto>,
     #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
-    pub(crate) update_filter: Given,
+    pub(crate) update_filter: Option<FilterDto>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -270,13 +273,8 @@ pub(crate) struct PointVectorDto {
 
 impl UpdateVectorsDto {
     pub(crate) fn into_op(self, checks: Checks<'_>) -> Result<WriteOp, ServiceError> {
-        refuse(&[
-            ("shard_key", self.shard_key.is_some()),
-            (
-                "conditional updates ('update_filter')",
-                self.update_filter.is_some(),
-            ),
-        ])?;
+        refuse(&[("shard_key", self.shard_key.is_some())])?;
+        let filter = update_filter(self.update_filter, checks)?;
         at_most(
             "'points'",
             self.points.len(),
@@ -290,9 +288,11 @@ impl UpdateVectorsDto {
                 id: p.id,
             })
         });
-        updates
-            .collect::<Result<_, ServiceError>>()
-            .map(WriteOp::UpdateVectors)
+        let updates = updates.collect::<Result<_, ServiceError>>()?;
+        Ok(match filter {
+            None => WriteOp::UpdateVectors(updates),
+            Some(filter) => WriteOp::UpdateVectorsIf { updates, filter },
+        })
     }
 }
 

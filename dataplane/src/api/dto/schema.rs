@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Given, in_range, refuse};
 use crate::error::ServiceError;
-use crate::model::{DenseParams, Distance, HnswParams, Quantization, SparseParams};
+use crate::model::{DenseParams, Distance, Quantization, SparseParams, Tuning};
 use crate::service::Limits;
 
 /// A dense vector. Fields with an underscore tune Qdrant's storage and have no meaning here.
@@ -70,50 +70,68 @@ pub(crate) struct HnswDto {
 }
 
 impl VectorParamsDto {
-    /// `field` is what to call these parameters; `hnsw` and `codes` hold where they say nothing themselves.
+    /// Its shape, and what it has of its own; `field` is what to call these parameters.
     pub(crate) fn into_model(
         self,
         field: &str,
-        hnsw: &HnswDto,
-        codes: Option<Quantization>,
         limits: &Limits,
-    ) -> Result<DenseParams, ServiceError> {
-        if self.datatype.is_some_and(|t| t != "float32") {
-            return Err(ServiceError::Unsupported(format!(
-                "{field}.datatype other than 'float32'"
-            )));
-        }
-        let size_field = format!("{field}.size");
-        in_range(&size_field, self.size, 1, limits.max_dimension)?;
-        let size = u32::try_from(self.size)
-            .map_err(|_| ServiceError::BadRequest(format!("{size_field} does not fit 32 bits")))?;
-        let own = self.hnsw_config.unwrap_or_default();
-        let m = own.m.or(hnsw.m);
-        refuse(&[(
-            "hnsw_config.m = 0 (collections without a graph)",
-            m == Some(0),
-        )])?;
-        let defaults = HnswParams::default();
-        let own_codes = self
+    ) -> Result<(DenseParams, Tuning), ServiceError> {
+        check_datatype(&format!("{field}.datatype"), self.datatype.as_deref())?;
+        let multivector = self.multivector_config.is_some();
+        let size = format!("{field}.size");
+        let params = dense(&size, self.size, self.distance, multivector, limits)?;
+        let codes = self
             .quantization_config
             .map(|value| quantization(&format!("{field}.quantization_config"), value))
             .transpose()?;
-        Ok(DenseParams {
-            size,
-            distance: self.distance,
-            multivector: self.multivector_config.is_some(),
-            hnsw: HnswParams {
-                m: m.unwrap_or(defaults.m),
-                ef_construct: own
-                    .ef_construct
-                    .or(hnsw.ef_construct)
-                    .unwrap_or(defaults.ef_construct),
-            },
-            quantization: own_codes
-                .or(codes)
-                .unwrap_or_else(|| Quantization::default_for(size)),
+        let own = Tuning {
+            quantization: codes,
+            ..self.hnsw_config.unwrap_or_default().tuning()?
+        };
+        Ok((params, own))
+    }
+}
+
+impl HnswDto {
+    /// The parameters that have a meaning here.
+    pub(crate) fn tuning(&self) -> Result<Tuning, ServiceError> {
+        refuse(&[(
+            "hnsw_config.m = 0 (collections without a graph)",
+            self.m == Some(0),
+        )])?;
+        Ok(Tuning {
+            m: self.m,
+            ef_construct: self.ef_construct,
+            quantization: None,
         })
     }
+}
+
+/// A dense vector of this shape; `field` is what to call its size.
+pub(crate) fn dense(
+    field: &str,
+    size: usize,
+    distance: Distance,
+    multivector: bool,
+    limits: &Limits,
+) -> Result<DenseParams, ServiceError> {
+    in_range(field, size, 1, limits.max_dimension)?;
+    let size = u32::try_from(size)
+        .map_err(|_| ServiceError::BadRequest(format!("{field} does not fit 32 bits")))?;
+    Ok(DenseParams {
+        multivector,
+        ..DenseParams::new(size, distance)
+    })
+}
+
+/// Vectors are stored as 32-bit numbers.
+pub(crate) fn check_datatype(field: &str, datatype: Option<&str>) -> Result<(), ServiceError> {
+    if datatype.is_some_and(|t| t != "float32") {
+        return Err(ServiceError::Unsupported(format!(
+            "{field} other than 'float32'"
+        )));
+    }
+    Ok(())
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -123,7 +141,33 @@ pub(crate) struct QuantizationDto {
     pub(crate) scalar: Option<ScalarDto>,
     pub(crate) binary: Option<BinaryDto>,
     pub(crate) product: Given,
-    pub(crate) turbo: Given,
+    pub(crate) turbo: Option<TurboDto>,
+}
+
+/// Codes of rotated vectors.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "TurboQuantization")]
+pub(crate) struct TurboDto {
+    pub(crate) bits: Option<String>,
+    #[serde(rename = "always_ram")]
+    pub(crate) _always_ram: Given,
+    #[serde(rename = "memory")]
+    pub(crate) _memory: Given,
+}
+
+impl TurboDto {
+    fn into_model(self, field: &str) -> Result<Quantization, ServiceError> {
+        match self.bits.as_deref() {
+            None | Some("bits4") => Ok(Quantization::Int4),
+            Some(bits @ ("bits1" | "bits1_5" | "bits2" | "bits8")) => Err(
+                ServiceError::Unsupported(format!("turbo quantization with {bits} (bits4 is)")),
+            ),
+            Some(_) => Err(ServiceError::BadRequest(format!(
+                "{field}.turbo.bits must be 'bits4'"
+            ))),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -169,23 +213,21 @@ schema!(QuantizationInput, "QuantizationConfig", generator => {
     "anyOf": [{"const": "Disabled"}, generator.subschema_for::<QuantizationDto>()],
 });
 
-/// Codes as Qdrant's API names them: `{"scalar": {"type": "int8" | "int4"}}`, `{"binary": {}}` or `"Disabled"`.
+/// Codes as Qdrant's API names them: `{"scalar": {"type": "int8"}}`, `{"turbo": {"bits": "bits4"}}`, `{"binary": {}}` or
+/// `"Disabled"`. `{"scalar": {"type": "int4"}}` is the same as the second: vectors rotated, 4 bits a dimension.
 pub(crate) fn quantization(field: &str, value: Value) -> Result<Quantization, ServiceError> {
     if value == "Disabled" {
         return Ok(Quantization::Disabled);
     }
     let dto: QuantizationDto = serde_json::from_value(value)
         .map_err(|e| ServiceError::BadRequest(format!("{field}: {e}")))?;
-    refuse(&[
-        ("product quantization", dto.product.is_some()),
-        ("turbo quantization", dto.turbo.is_some()),
-    ])?;
-    match (dto.scalar, dto.binary) {
-        (Some(scalar), None) => Ok(match scalar.r#type {
+    refuse(&[("product quantization", dto.product.is_some())])?;
+    match (dto.scalar, dto.binary, dto.turbo) {
+        (Some(scalar), None, None) => Ok(match scalar.r#type {
             ScalarType::Int8 => Quantization::Int8,
             ScalarType::Int4 => Quantization::Int4,
         }),
-        (None, Some(binary)) => match binary.encoding.as_deref() {
+        (None, Some(binary), None) => match binary.encoding.as_deref() {
             None | Some("one_bit") => Ok(Quantization::Binary),
             Some(encoding @ ("two_bits" | "one_and_half_bits")) => Err(ServiceError::Unsupported(
                 format!("binary quantization with encoding '{encoding}'"),
@@ -194,8 +236,9 @@ pub(crate) fn quantization(field: &str, value: Value) -> Result<Quantization, Se
                 "{field}.binary.encoding must be 'one_bit'"
             ))),
         },
+        (None, None, Some(turbo)) => turbo.into_model(field),
         _ => Err(ServiceError::BadRequest(format!(
-            "{field}: exactly one of 'scalar' and 'binary' is needed"
+            "{field}: exactly one of 'scalar', 'binary' and 'turbo' is needed"
         ))),
     }
 }
@@ -227,16 +270,20 @@ pub(crate) struct SparseIndexDto {
     pub(crate) _memory: Given,
 }
 
+impl ModifierDto {
+    /// Whether terms have weights.
+    pub(crate) fn is_idf(&self) -> bool {
+        matches!(self, Self::Idf)
+    }
+}
+
 impl SparseParamsDto {
     pub(crate) fn into_model(self, field: &str) -> Result<SparseParams, ServiceError> {
         let datatype = self.index.and_then(|index| index.datatype);
-        if datatype.is_some_and(|t| t != "float32") {
-            return Err(ServiceError::Unsupported(format!(
-                "{field}.index.datatype other than 'float32'"
-            )));
-        }
+        check_datatype(&format!("{field}.index.datatype"), datatype.as_deref())?;
         Ok(SparseParams {
-            idf: matches!(self.modifier, Some(ModifierDto::Idf)),
+            idf: self.modifier.as_ref().is_some_and(ModifierDto::is_idf),
+            ..SparseParams::default()
         })
     }
 }
