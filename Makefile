@@ -29,6 +29,8 @@ SEEDS ?= 1000
 CARGO_FLAGS ?=
 VENV ?= .venv
 BENCH_VENV ?= .venv-bench
+FUZZ_TARGETS ?= documents log requests segment wire
+FUZZ_SECONDS ?= 60
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN = $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
@@ -135,6 +137,14 @@ test-sim: setup-build ## Simulate the protocols under faults, SEEDS=1000
 .PHONY: sim-long
 sim-long: ## The same with SEEDS=100000, before a release
 	$(MAKE) test-sim SEEDS=100000
+
+.PHONY: fuzz
+fuzz: setup-build ## libFuzzer on what Brainy reads, FUZZ_SECONDS=60 each; needs nightly and cargo-fuzz (fuzz/README.md)
+	cd fuzz; for target in $(FUZZ_TARGETS); do \
+	    mkdir -p found/$$target; \
+	    $(CARGO) +nightly fuzz run --fuzz-dir . $$target found/$$target corpus/$$target -- \
+	        -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=4096 -malloc_limit_mb=1024; \
+	done
 
 .PHONY: lint
 lint: setup-build $(DENY) ## Format, clippy, documentation, dependencies, charts; warnings are errors

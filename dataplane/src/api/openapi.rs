@@ -1,5 +1,7 @@
 //! The API as an OpenAPI 3.1 document, made from the table of routes and the types of its handlers.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use schemars::Schema;
 use serde_json::{Map, Value, json};
@@ -14,9 +16,10 @@ pub fn document() -> Value {
     of(&super::table())
 }
 
-/// The document of `table` as text.
-pub(super) fn render(table: &Routes) -> Bytes {
-    Bytes::from(of(table).to_string())
+/// The document as text, made once.
+pub(super) fn text() -> Bytes {
+    static TEXT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
+    TEXT.clone()
 }
 
 fn of(table: &Routes) -> Value {
