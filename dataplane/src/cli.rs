@@ -1,5 +1,6 @@
 //! The command line of brainyd.
 
+mod grpc;
 mod pre_stop;
 mod server;
 
@@ -17,6 +18,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use crate::engine::{BuildOptions, GraphBuilder};
 use crate::memory;
 
+pub use grpc::GrpcListen;
 pub use pre_stop::PreStop;
 pub use server::ServerArgs;
 
@@ -86,6 +88,9 @@ pub struct Cli {
     /// Address to listen on.
     #[arg(long, env = "BRAINY_LISTEN", default_value = "127.0.0.1:6333")]
     pub listen: SocketAddr,
+    /// Address for gRPC alone, or `off`; the port after that of --listen if not given. gRPC is served at --listen as well.
+    #[arg(long, env = "BRAINY_GRPC_LISTEN", value_name = "ADDRESS")]
+    pub grpc_listen: Option<GrpcListen>,
     /// Where other nodes reach this one, host:port; what it listens on if not given.
     #[arg(long, env = "BRAINY_ADVERTISE")]
     pub advertise: Option<String>,
@@ -246,6 +251,12 @@ impl Cli {
             RoleArg::Writer => Some(Role::Writer),
             RoleArg::Hybrid => Some(Role::Hybrid),
         }
+    }
+
+    /// Where gRPC alone is served, if anywhere.
+    #[must_use]
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        GrpcListen::address(self.grpc_listen, self.listen)
     }
 
     /// Where other nodes reach this one, which listens on `bound`.

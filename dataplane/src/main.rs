@@ -12,7 +12,7 @@ use std::time::Duration;
 use brainy_coordination::config::ConfigWatcher;
 use brainy_coordination::lease::Identity;
 use brainy_dataplane::api::metrics::ApiMetrics;
-use brainy_dataplane::api::{self, ApiConfig, ApiKeys};
+use brainy_dataplane::api::{self, ApiConfig, ApiKeys, Routers};
 use brainy_dataplane::cli::{Cli, Invocation, LogFormat, PreStop};
 use brainy_dataplane::node::{Node, NodeConfig, rpc};
 use brainy_dataplane::pre_stop;
@@ -28,6 +28,8 @@ use tracing_subscriber::{EnvFilter, Registry as Subscribers, reload};
 
 use start::{Failure, INTERNAL, USAGE, failure};
 
+/// Chooses the port of gRPC, or turns it off.
+const GRPC_OPTION: &str = "--grpc-listen (or turn it off with --grpc-listen off)";
 /// How long requests under way may take once everything is released.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -128,18 +130,20 @@ async fn run(cli: Cli, log: LogHandle) -> Result<(), Failure> {
         );
     }
     running.closing.cancel();
-    running
-        .server
-        .await
-        .map_err(|e| failure(INTERNAL)(format!("the HTTP server ended badly: {e}")))
+    for server in running.servers {
+        server
+            .await
+            .map_err(|e| failure(INTERNAL)(format!("the HTTP server ended badly: {e}")))?;
+    }
+    Ok(())
 }
 
 /// A node that serves.
 struct Running {
     node: Node,
-    /// Ends the server.
+    /// Ends the servers.
     closing: CancellationToken,
-    server: JoinHandle<()>,
+    servers: Vec<JoinHandle<()>>,
     /// Held until the process ends.
     _data_dir: File,
 }
@@ -152,10 +156,14 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
     )
     .map_err(|e| failure(USAGE)(e.to_string()))?;
     let tls = start::open_tls(cli)?;
-    let listener = start::listen(cli.listen).await?;
+    let listener = start::listen(cli.listen, "--listen").await?;
     let address = listener
         .local_addr()
         .map_err(|e| failure(INTERNAL)(e.to_string()))?;
+    let grpc = match cli.grpc_address() {
+        Some(address) => Some(start::listen(address, GRPC_OPTION).await?),
+        None => None,
+    };
     let advertise = cli.advertised(address).map_err(failure(USAGE))?;
     if !address.ip().is_loopback() && keys.is_empty() {
         tracing::warn!(
@@ -189,15 +197,14 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
     if cli.log_filter.is_none() {
         tokio::spawn(follow_log_level(settings, log));
     }
-    let app = api::router(
+    let Routers { all, grpc: alone } = api::routers(
         Arc::new(node.clone()),
         ApiConfig {
             api_keys: keys.clone(),
             metrics,
         },
-    )
-    .merge(rpc::router(node.clone()));
-    let app = api::without_browsers(app, &keys);
+    );
+    let app = api::without_browsers(all.merge(rpc::router(node.clone())), &keys);
     tracing::info!(%address, tls = tls.is_some(), role = ?cli.role, instance = %cli.instance, "serving");
     let closing = CancellationToken::new();
     let options = Options {
@@ -206,11 +213,25 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
         metrics: connections,
         grace: GRACE,
     };
-    let server = tokio::spawn(serve_with(listener, app, closing.clone(), options));
+    let mut servers = Vec::new();
+    if let Some(listener) = grpc {
+        let address = listener.local_addr();
+        let address = address.map_err(|e| failure(INTERNAL)(e.to_string()))?;
+        tracing::info!(%address, "serving gRPC alone");
+        let app = api::without_browsers(alone, &keys);
+        let serving = serve_with(listener, app, closing.clone(), options.clone());
+        servers.push(tokio::spawn(serving));
+    }
+    servers.push(tokio::spawn(serve_with(
+        listener,
+        app,
+        closing.clone(),
+        options,
+    )));
     Ok(Running {
         node,
         closing,
-        server,
+        servers,
         _data_dir: data_dir,
     })
 }

@@ -53,17 +53,20 @@ pub(crate) fn failure(code: u8) -> impl Fn(String) -> Failure {
     move |message| Failure { code, message }
 }
 
-/// Listens on `address`.
+/// Listens on `address`, which `option` chooses.
 ///
 /// # Errors
 /// Whether another address is needed, or this one later.
-pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+pub(crate) async fn listen(
+    address: SocketAddr,
+    option: &'static str,
+) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|e| match e.kind() {
         ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied => failure(USAGE)(format!(
-            "cannot listen on {address}: {e}. Choose an address of this machine and a port that you may use with --listen"
+            "cannot listen on {address}: {e}. Choose an address of this machine and a port that you may use with {option}"
         )),
         _ => failure(BUSY)(format!(
-            "cannot listen on {address}: {e}. Stop what listens there, or choose another address with --listen"
+            "cannot listen on {address}: {e}. Stop what listens there, or choose another address with {option}"
         )),
     })
 }
@@ -217,10 +220,16 @@ mod tests {
     async fn an_address_that_is_taken_may_be_free_later_and_a_foreign_one_will_not() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap();
-        assert_eq!(listen(address).await.unwrap_err().code, BUSY);
+        let refused = listen(address, "--grpc-listen").await.unwrap_err();
+        assert_eq!(refused.code, BUSY);
+        assert!(
+            refused.message.contains("--grpc-listen"),
+            "{}",
+            refused.message
+        );
         // Reserved for documentation (RFC 5737): no machine has it.
         let foreign = "192.0.2.1:6333".parse().unwrap();
-        assert_eq!(listen(foreign).await.unwrap_err().code, USAGE);
+        assert_eq!(listen(foreign, "--listen").await.unwrap_err().code, USAGE);
     }
 
     #[test]

@@ -14,10 +14,10 @@ pub(super) type Answer<T> = Result<Reply<T>, ApiError>;
 /// An answer that is not a success.
 #[derive(Clone, Debug)]
 pub(super) struct ApiError {
-    status: StatusCode,
-    message: String,
+    pub(super) status: StatusCode,
+    pub(super) message: String,
     /// Seconds after which a repeat makes sense.
-    retry_after: Option<u64>,
+    pub(super) retry_after: Option<u64>,
 }
 
 impl ApiError {

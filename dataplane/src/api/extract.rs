@@ -21,7 +21,8 @@ use crate::model::{Consistency, ReadOptions, Token, WriteOptions, WriteReceipt};
 use crate::service::{DataService, Limits};
 
 const CONSISTENCY: &str = "brainy-consistency";
-const TOKEN: &str = "brainy-token";
+/// Where the effects of writes are to be seen.
+pub(super) const TOKEN: &str = "brainy-token";
 
 /// Query parameters and headers, checked.
 #[derive(Clone, Debug)]

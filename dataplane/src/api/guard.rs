@@ -1,5 +1,6 @@
 //! What happens around every handler.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ pub(super) enum Class {
 }
 
 impl Class {
-    fn access(self) -> Access {
+    pub(super) fn access(self) -> Access {
         match self {
             Class::Read => Access::Read,
             Class::Write => Access::Write,
@@ -38,7 +39,7 @@ impl Class {
         }
     }
 
-    fn timed_out(self, after: Duration) -> ApiError {
+    pub(super) fn timed_out(self, after: Duration) -> ApiError {
         let text = format!("no answer within {after:?}");
         match self {
             // Not 503: another node would need as long, and whoever repeats a 503 would load all of them.
@@ -73,11 +74,7 @@ pub(super) async fn observe(
     let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
-            let text = panic
-                .downcast_ref::<&str>()
-                .copied()
-                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("no message");
+            let text = panic_text(&*panic);
             tracing::error!(%method, panic = text, "a handler panicked");
             ApiError::from(ServiceError::Internal(
                 "a handler panicked; the log of this node has the details".to_owned(),
@@ -91,6 +88,15 @@ pub(super) async fn observe(
         .metrics
         .record(&method, route, response.status(), elapsed);
     render(response, elapsed.as_secs_f64())
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }
 
 /// Per class of routes: the key, the parameters, the time limit.

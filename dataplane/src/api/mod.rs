@@ -31,6 +31,7 @@ mod errors;
 mod existing;
 mod extract;
 mod facet;
+mod grpc;
 mod guard;
 mod listing;
 pub mod metrics;
@@ -87,8 +88,22 @@ fn table() -> Routes {
         .merge(ops::routes())
 }
 
-/// The whole API over `service`.
+/// The API over one service, with what its routers share.
+#[derive(Clone)]
+pub struct Routers {
+    /// REST, and gRPC for those who speak HTTP/2.
+    pub all: Router,
+    /// gRPC alone.
+    pub grpc: Router,
+}
+
+/// The whole API over `service`: REST and gRPC.
 pub fn router(service: Arc<dyn DataService>, config: ApiConfig) -> Router {
+    routers(service, config).all
+}
+
+/// As [`router`], and gRPC alone for a port of its own.
+pub fn routers(service: Arc<dyn DataService>, config: ApiConfig) -> Routers {
     let table = table();
     let state = AppState {
         document: openapi::text(),
@@ -97,11 +112,15 @@ pub fn router(service: Arc<dyn DataService>, config: ApiConfig) -> Router {
         metrics: config.metrics,
     };
     let guarded = from_fn_with_state((state.clone(), Class::Read), guard::guard);
-    table
+    let rest = table
         .into_router(&state)
         .merge(unsupported::routes().route_layer(guarded))
         .fallback(guard::no_such_route)
         .method_not_allowed_fallback(guard::no_such_method)
         .layer(from_fn_with_state(state.clone(), guard::observe))
-        .with_state(state)
+        .with_state(state.clone());
+    Routers {
+        all: rest.merge(grpc::services(state.clone())),
+        grpc: grpc::router(state),
+    }
 }

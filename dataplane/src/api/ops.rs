@@ -16,7 +16,10 @@ use super::routes::Routes;
 
 /// Version of Qdrant's API that this one follows. Clients compare it with their own and warn when the major versions differ
 /// or the minor ones by more than one; Brainy's own version stands beside it.
-const QDRANT_API_VERSION: &str = "1.20.0";
+pub(super) const QDRANT_API_VERSION: &str = "1.20.0";
+
+/// Who answers.
+pub(super) const TITLE: &str = "brainy - distributed vector database with Qdrant's API";
 
 pub(super) fn routes() -> Routes {
     probes().merge(reads()).merge(changes())
@@ -102,7 +105,7 @@ async fn ready(State(state): State<AppState>) -> Text {
 
 async fn version() -> Result<Document<VersionDto>, ApiError> {
     json_response(&VersionDto {
-        title: "brainy - distributed vector database with Qdrant's REST API",
+        title: TITLE,
         version: QDRANT_API_VERSION,
         brainy: env!("CARGO_PKG_VERSION"),
     })

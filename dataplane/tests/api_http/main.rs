@@ -13,6 +13,7 @@ mod cluster;
 mod collections;
 mod conditional;
 mod errors;
+mod grpc;
 mod hybrid;
 mod limits;
 mod listing;

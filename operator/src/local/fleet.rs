@@ -293,6 +293,9 @@ fn launch(
         text(address),
         text("--advertise"),
         text(address),
+        // Ports are given out one by one: the next one may be another node's.
+        text("--grpc-listen"),
+        text("off"),
         text("--data-dir"),
         data.join(id.as_str()).display().to_string(),
         text("--exit-with-parent"),

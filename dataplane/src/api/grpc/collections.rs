@@ -1,0 +1,155 @@
+//! The service of collections.
+
+use tonic::{Request, Response};
+
+use super::Api;
+use super::convert::{info, parameters};
+use super::points::{Asked, Reply, refused, within};
+use super::proto::collections_server::Collections;
+use super::proto::*;
+use super::status::status;
+use crate::api::collections::{describe, is_there, make};
+
+#[tonic::async_trait]
+impl Collections for Api {
+    async fn get(
+        &self,
+        request: Request<GetCollectionInfoRequest>,
+    ) -> Reply<GetCollectionInfoResponse> {
+        let Asked {
+            call,
+            class,
+            message,
+        } = Asked::new(request)?;
+        let found = within(None, class, describe(&call, &message.collection_name)).await?;
+        Ok(Response::new(GetCollectionInfoResponse {
+            result: Some(info::collection(&found)),
+            time: call.started.elapsed().as_secs_f64(),
+        }))
+    }
+
+    async fn list(
+        &self,
+        request: Request<ListCollectionsRequest>,
+    ) -> Reply<ListCollectionsResponse> {
+        let Asked { call, class, .. } = Asked::new(request)?;
+        let names = within(None, class, call.service.collections()).await?;
+        let names = names.into_iter();
+        Ok(Response::new(ListCollectionsResponse {
+            collections: names.map(|name| CollectionDescription { name }).collect(),
+            time: call.started.elapsed().as_secs_f64(),
+        }))
+    }
+
+    async fn create(
+        &self,
+        request: Request<CreateCollection>,
+    ) -> Reply<CollectionOperationResponse> {
+        let Asked {
+            call,
+            class,
+            message,
+        } = Asked::new(request)?;
+        let (name, timeout) = (message.collection_name.clone(), message.timeout);
+        let dto = parameters::create(message).map_err(status)?;
+        let result = within(timeout, class, make(&call, &name, dto)).await?;
+        Ok(Response::new(CollectionOperationResponse {
+            result,
+            time: call.started.elapsed().as_secs_f64(),
+        }))
+    }
+
+    async fn update(&self, _: Request<UpdateCollection>) -> Reply<CollectionOperationResponse> {
+        refused("changing a collection's parameters (create a new collection and copy its points)")
+    }
+
+    async fn delete(
+        &self,
+        request: Request<DeleteCollection>,
+    ) -> Reply<CollectionOperationResponse> {
+        let Asked {
+            call,
+            class,
+            message,
+        } = Asked::new(request)?;
+        let DeleteCollection {
+            collection_name,
+            timeout,
+        } = message;
+        let work = call.service.drop_collection(&collection_name);
+        let result = within(timeout, class, work).await?;
+        Ok(Response::new(CollectionOperationResponse {
+            result,
+            time: call.started.elapsed().as_secs_f64(),
+        }))
+    }
+
+    async fn update_aliases(
+        &self,
+        _: Request<ChangeAliases>,
+    ) -> Reply<CollectionOperationResponse> {
+        refused("aliases")
+    }
+
+    async fn list_collection_aliases(
+        &self,
+        _: Request<ListCollectionAliasesRequest>,
+    ) -> Reply<ListAliasesResponse> {
+        refused("aliases")
+    }
+
+    async fn list_aliases(&self, _: Request<ListAliasesRequest>) -> Reply<ListAliasesResponse> {
+        refused("aliases")
+    }
+
+    async fn collection_cluster_info(
+        &self,
+        _: Request<CollectionClusterInfoRequest>,
+    ) -> Reply<CollectionClusterInfoResponse> {
+        refused("Qdrant's cluster API (see GET /coordinate/assignments)")
+    }
+
+    async fn collection_exists(
+        &self,
+        request: Request<CollectionExistsRequest>,
+    ) -> Reply<CollectionExistsResponse> {
+        let Asked {
+            call,
+            class,
+            message,
+        } = Asked::new(request)?;
+        let exists = within(None, class, is_there(&call, &message.collection_name)).await?;
+        Ok(Response::new(CollectionExistsResponse {
+            result: Some(CollectionExists { exists }),
+            time: call.started.elapsed().as_secs_f64(),
+        }))
+    }
+
+    async fn update_collection_cluster_setup(
+        &self,
+        _: Request<UpdateCollectionClusterSetupRequest>,
+    ) -> Reply<UpdateCollectionClusterSetupResponse> {
+        refused("Qdrant's cluster API (see POST /coordinate/rebalance)")
+    }
+
+    async fn create_shard_key(
+        &self,
+        _: Request<CreateShardKeyRequest>,
+    ) -> Reply<CreateShardKeyResponse> {
+        refused("shard keys")
+    }
+
+    async fn delete_shard_key(
+        &self,
+        _: Request<DeleteShardKeyRequest>,
+    ) -> Reply<DeleteShardKeyResponse> {
+        refused("shard keys")
+    }
+
+    async fn list_shard_keys(
+        &self,
+        _: Request<ListShardKeysRequest>,
+    ) -> Reply<ListShardKeysResponse> {
+        refused("shard keys")
+    }
+}

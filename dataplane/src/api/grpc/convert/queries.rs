@@ -1,0 +1,146 @@
+//! The universal query API.
+
+use brainy_index::fusion::DEFAULT_RRF_K;
+
+use super::filter::filter;
+use super::order::{order_by, sample};
+use super::select::{with_payload, with_vectors};
+use super::vectors::input;
+use super::{count, given, needed, unknown};
+use crate::api::dto::prefetch::{PrefetchDto, Prefetches};
+use crate::api::dto::query::{QuantizationDto, QueryDto, SearchParamsDto};
+use crate::api::dto::vector::QueryInput;
+use crate::api::grpc::proto;
+use crate::api::plan::Fusion;
+use crate::error::ServiceError;
+
+/// A query.
+pub(in crate::api::grpc) fn query(message: proto::QueryPoints) -> Result<QueryDto, ServiceError> {
+    let proto::QueryPoints {
+        collection_name: _,
+        prefetch,
+        query,
+        using,
+        filter,
+        params,
+        score_threshold,
+        limit,
+        offset,
+        with_vectors,
+        with_payload,
+        read_consistency: _,
+        shard_key_selector,
+        lookup_from,
+        timeout: _,
+    } = message;
+    Ok(QueryDto {
+        query: query.map(variant).transpose()?,
+        filter: self::filter(filter)?,
+        params: params.map(self::params).transpose()?,
+        score_threshold: score_threshold.map(f64::from),
+        limit: limit.map(count),
+        offset: offset.map(count),
+        with_vector: self::with_vectors(with_vectors)?,
+        with_payload: self::with_payload(with_payload)?,
+        using,
+        prefetch: prefetches(prefetch)?,
+        lookup_from: given(&lookup_from),
+        shard_key: given(&shard_key_selector),
+    })
+}
+
+fn prefetches(list: Vec<proto::PrefetchQuery>) -> Result<Prefetches, ServiceError> {
+    let list = list.into_iter().enumerate().map(|(i, message)| {
+        let place = |e: ServiceError| e.within(&format!("prefetch[{i}]"));
+        prefetch(message).map_err(place)
+    });
+    list.collect::<Result<_, _>>().map(Prefetches)
+}
+
+fn prefetch(message: proto::PrefetchQuery) -> Result<PrefetchDto, ServiceError> {
+    let proto::PrefetchQuery {
+        prefetch,
+        query,
+        using,
+        filter,
+        params,
+        score_threshold,
+        limit,
+        lookup_from,
+    } = message;
+    Ok(PrefetchDto {
+        query: query.map(variant).transpose()?,
+        using,
+        filter: self::filter(filter)?,
+        params: params.map(self::params).transpose()?,
+        score_threshold: score_threshold.map(f64::from),
+        limit: limit.map(count),
+        prefetch: prefetches(prefetch)?,
+        lookup_from: given(&lookup_from),
+    })
+}
+
+fn variant(query: proto::Query) -> Result<QueryInput, ServiceError> {
+    use proto::query::Variant;
+    let refused = |what: &str| Err(ServiceError::Unsupported(what.to_owned()));
+    match needed("query", query.variant)? {
+        Variant::Nearest(nearest) => input("query", Some(nearest)).map(QueryInput::Nearest),
+        Variant::Fusion(number) => {
+            let fusion = match proto::Fusion::try_from(number) {
+                Ok(proto::Fusion::Rrf) => Fusion::Rrf {
+                    k: DEFAULT_RRF_K,
+                    weights: Vec::new(),
+                },
+                Ok(proto::Fusion::Dbsf) => Fusion::Dbsf,
+                Err(_) => return Err(unknown("fusion", number)),
+            };
+            Ok(QueryInput::Fusion(fusion))
+        }
+        Variant::Rrf(proto::Rrf { k, weights }) => Ok(QueryInput::Fusion(Fusion::Rrf {
+            k: k.unwrap_or(DEFAULT_RRF_K),
+            weights,
+        })),
+        Variant::Recommend(_) => refused("recommendation queries"),
+        Variant::Discover(_) => refused("discovery queries"),
+        Variant::Context(_) => refused("context queries"),
+        Variant::OrderBy(by) => order_by(by).map(QueryInput::OrderBy),
+        Variant::Sample(kind) => sample(kind).map(QueryInput::Sample),
+        Variant::Formula(_) => refused("score formulas"),
+        Variant::NearestWithMmr(_) => refused("maximal marginal relevance (mmr)"),
+        Variant::RelevanceFeedback(_) => refused("relevance feedback"),
+        Variant::Text(_) => refused("searches for words ('text')"),
+    }
+}
+
+/// How to search.
+pub(super) fn params(params: proto::SearchParams) -> Result<SearchParamsDto, ServiceError> {
+    let proto::SearchParams {
+        hnsw_ef,
+        exact,
+        quantization,
+        indexed_only,
+        acorn,
+        idf,
+    } = params;
+    Ok(SearchParamsDto {
+        hnsw_ef: hnsw_ef.map(count),
+        exact,
+        idf: given(&idf),
+        quantization: quantization.map(codes),
+        _indexed_only: indexed_only,
+        _acorn: given(&acorn),
+    })
+}
+
+fn codes(params: proto::QuantizationSearchParams) -> QuantizationDto {
+    let proto::QuantizationSearchParams {
+        ignore,
+        rescore,
+        oversampling,
+    } = params;
+    QuantizationDto {
+        ignore,
+        rescore,
+        oversampling,
+    }
+}

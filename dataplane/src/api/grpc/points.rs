@@ -1,0 +1,623 @@
+//! The service of points: what each method is asked, who does it, and what it answers.
+
+use std::time::Duration;
+
+use tonic::metadata::MetadataValue;
+use tonic::{Request, Response, Status};
+
+use super::Api;
+use super::convert::answers::{batches, hits, next, records, update_result};
+use super::convert::{indexes, order, queries, reads, select, writes};
+use super::proto::points_server::Points;
+use super::proto::*;
+use super::status::status;
+use crate::api::collections::{add_index, remove_index};
+use crate::api::dto::points::OperationDto;
+use crate::api::dto::query::Batch;
+use crate::api::errors::ApiError;
+use crate::api::facet::most_frequent;
+use crate::api::extract::{Call, TOKEN, UpdateResult};
+use crate::api::guard::Class;
+use crate::api::points::{Written, write, write_all};
+use crate::api::query::{how_many, many, one, page, points_by_id};
+use crate::error::ServiceError;
+use crate::model::Token;
+
+/// What methods return.
+pub(super) type Reply<T> = Result<Response<T>, Status>;
+
+/// A request with what the guard learnt of it.
+pub(super) struct Asked<T> {
+    pub(super) call: Call,
+    pub(super) class: Class,
+    pub(super) message: T,
+}
+
+impl<T> Asked<T> {
+    pub(super) fn new(mut request: Request<T>) -> Result<Self, Status> {
+        let extensions = request.extensions_mut();
+        match (extensions.remove(), extensions.remove()) {
+            (Some(call), Some(class)) => Ok(Self {
+                call,
+                class,
+                message: request.into_inner(),
+            }),
+            _ => Err(Status::internal("the method is not behind the guard")),
+        }
+    }
+
+    /// Takes in what the message says of freshness, unless the metadata said something.
+    fn fresh(&mut self, consistency: Option<ReadConsistency>) -> Result<(), Status> {
+        let asked = select::consistency(consistency).map_err(status)?;
+        let consistency = &mut self.call.params.read.consistency;
+        *consistency = consistency.or(asked);
+        Ok(())
+    }
+}
+
+/// Does the work within the seconds that the message allows.
+pub(super) async fn within<T>(
+    timeout: Option<u64>,
+    class: Class,
+    work: impl Future<Output = Result<T, ServiceError>>,
+) -> Result<T, Status> {
+    let Some(seconds) = timeout else {
+        return work.await.map_err(status);
+    };
+    if seconds == 0 {
+        let error = ApiError::bad_request("'timeout' is 0, it must be whole seconds, at least 1");
+        return Err(status(error));
+    }
+    let limit = Duration::from_secs(seconds);
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done.map_err(status),
+        Err(_) => Err(status(class.timed_out(limit))),
+    }
+}
+
+/// A read: how fresh, how soon, which message becomes which request, and what does it.
+macro_rules! read {
+    ($request:expr, $convert:expr, $run:expr) => {{
+        let mut asked = Asked::new($request)?;
+        asked.fresh(asked.message.read_consistency)?;
+        let Asked {
+            call,
+            class,
+            message,
+        } = asked;
+        let (timeout, name) = (message.timeout, message.collection_name.clone());
+        let dto = $convert(message).map_err(status)?;
+        let answer = within(timeout, class, $run(&call, &name, dto)).await?;
+        (answer, call.started.elapsed().as_secs_f64())
+    }};
+}
+
+/// As [`read`], of several queries of one collection. Each has a place for the name of its collection, which must not say otherwise.
+macro_rules! read_batch {
+    ($request:expr, $list:ident, $convert:expr) => {{
+        let mut asked = Asked::new($request)?;
+        asked.fresh(asked.message.read_consistency)?;
+        let Asked {
+            call,
+            class,
+            message,
+        } = asked;
+        let (timeout, name) = (message.timeout, message.collection_name);
+        let searches = message.$list.into_iter().enumerate().map(|(i, search)| {
+            let own = &search.collection_name;
+            if !own.is_empty() && *own != name {
+                return Err(ServiceError::BadRequest(format!(
+                    "{}[{i}].collection_name is not the collection_name of the batch",
+                    stringify!($list)
+                )));
+            }
+            let place = |e: ServiceError| e.within(&format!("{}[{i}]", stringify!($list)));
+            $convert(search).map_err(place)
+        });
+        let searches = searches.collect::<Result<_, _>>().map_err(status)?;
+        let answer = within(timeout, class, many(&call, &name, Batch { searches })).await?;
+        (batches(answer), call.started.elapsed().as_secs_f64())
+    }};
+}
+
+/// Answers a write, with its token in the metadata.
+fn written<T>(answer: T, token: &Token) -> Reply<T> {
+    let mut response = Response::new(answer);
+    let value = MetadataValue::try_from(token.to_string())
+        .map_err(|e| Status::internal(format!("token cannot be metadata: {e}")))?;
+    response.metadata_mut().insert(TOKEN, value);
+    Ok(response)
+}
+
+fn operation(call: &Call, result: &UpdateResult) -> PointsOperationResponse {
+    PointsOperationResponse {
+        result: Some(update_result(result)),
+        time: call.started.elapsed().as_secs_f64(),
+        usage: None,
+    }
+}
+
+/// One write of points.
+struct Write {
+    name: String,
+    wait: Option<bool>,
+    timeout: Option<u64>,
+    ordering: Option<WriteOrdering>,
+    dto: Result<OperationDto, ServiceError>,
+}
+
+impl Write {
+    async fn run(self, asked: Asked<()>) -> Reply<PointsOperationResponse> {
+        let Self {
+            name,
+            wait,
+            timeout,
+            ordering,
+            dto,
+        } = self;
+        check(ordering)?;
+        let dto = dto.map_err(status)?;
+        let Asked {
+            mut call, class, ..
+        } = asked;
+        call.params.wait = wait.unwrap_or(false);
+        let Written { result, token } = within(timeout, class, write(&call, &name, dto)).await?;
+        written(operation(&call, &result), &token)
+    }
+}
+
+/// All writes are ordered.
+fn check(ordering: Option<WriteOrdering>) -> Result<(), Status> {
+    let known = |o: WriteOrdering| WriteOrderingType::try_from(o.r#type).is_ok();
+    if ordering.is_none_or(known) {
+        return Ok(());
+    }
+    Err(Status::invalid_argument("'ordering.type' is not known"))
+}
+
+impl<T> Asked<T> {
+    /// The message apart from the rest.
+    fn open(self) -> (Asked<()>, T) {
+        let Self {
+            call,
+            class,
+            message,
+        } = self;
+        let rest = Asked {
+            call,
+            class,
+            message: (),
+        };
+        (rest, message)
+    }
+}
+
+/// What Brainy does not have, by name.
+pub(super) fn refused<T>(what: &str) -> Reply<T> {
+    Err(status(ServiceError::Unsupported(what.to_owned())))
+}
+
+#[tonic::async_trait]
+impl Points for Api {
+    async fn upsert(&self, request: Request<UpsertPoints>) -> Reply<PointsOperationResponse> {
+        let (asked, message) = Asked::new(request)?.open();
+        let UpsertPoints {
+            collection_name: name,
+            wait,
+            points,
+            ordering,
+            shard_key_selector,
+            update_filter,
+            timeout,
+            update_mode,
+        } = message;
+        let dto = writes::upsert(points_update_operation::PointStructList {
+            points,
+            shard_key_selector,
+            update_filter,
+            update_mode,
+        });
+        let write = Write {
+            name,
+            wait,
+            timeout,
+            ordering,
+            dto,
+        };
+        write.run(asked).await
+    }
+
+    async fn delete(&self, request: Request<DeletePoints>) -> Reply<PointsOperationResponse> {
+        let (asked, message) = Asked::new(request)?.open();
+        let DeletePoints {
+            collection_name: name,
+            wait,
+            points,
+            ordering,
+            shard_key_selector,
+            timeout,
+        } = message;
+        let write = Write {
+            name,
+            wait,
+            timeout,
+            ordering,
+            dto: writes::delete(points, shard_key_selector),
+        };
+        write.run(asked).await
+    }
+
+    async fn update_vectors(
+        &self,
+        request: Request<UpdatePointVectors>,
+    ) -> Reply<PointsOperationResponse> {
+        let (asked, message) = Asked::new(request)?.open();
+        let UpdatePointVectors {
+            collection_name: name,
+            wait,
+            points,
+            ordering,
+            shard_key_selector,
+            update_filter,
+            timeout,
+        } = message;
+        let dto = writes::update_vectors(points_update_operation::UpdateVectors {
+            points,
+            shard_key_selector,
+            update_filter,
+        });
+        let write = Write {
+            name,
+            wait,
+            timeout,
+            ordering,
+            dto,
+        };
+        write.run(asked).await
+    }
+
+    async fn delete_vectors(
+        &self,
+        request: Request<DeletePointVectors>,
+    ) -> Reply<PointsOperationResponse> {
+        let (asked, message) = Asked::new(request)?.open();
+        let DeletePointVectors {
+            collection_name: name,
+            wait,
+            points_selector,
+            vectors,
+            ordering,
+            shard_key_selector,
+            timeout,
+        } = message;
+        let dto = writes::delete_vectors(points_update_operation::DeleteVectors {
+            points_selector,
+            vectors,
+            shard_key_selector,
+        });
+        let write = Write {
+            name,
+            wait,
+            timeout,
+            ordering,
+            dto,
+        };
+        write.run(asked).await
+    }
+
+    async fn set_payload(
+        &self,
+        request: Request<SetPayloadPoints>,
+    ) -> Reply<PointsOperationResponse> {
+        let (asked, message) = Asked::new(request)?.open();
+        payload_write(message, writes::set_payload).run(asked).await
+    }
+
+    async fn overwrite_payload(
+        &self,
+        request: Request<SetPayloadPoints>,
+    ) -> Reply<PointsOperationResponse> {
+        let (asked, message) = Asked::new(request)?.open();
+        payload_write(message, writes::overwrite_payload)
+            .run(asked)
+            .await
+    }
+
+    async fn delete_payload(
+        &self,
+        request: Request<DeletePayloadPoints>,
+    ) -> Reply<PointsOperationResponse> {
+        let (asked, message) = Asked::new(request)?.open();
+        let DeletePayloadPoints {
+            collection_name: name,
+            wait,
+            keys,
+            points_selector,
+            ordering,
+            shard_key_selector,
+            timeout,
+        } = message;
+        let dto = writes::delete_payload(points_update_operation::DeletePayload {
+            keys,
+            points_selector,
+            shard_key_selector,
+        });
+        let write = Write {
+            name,
+            wait,
+            timeout,
+            ordering,
+            dto,
+        };
+        write.run(asked).await
+    }
+
+    async fn clear_payload(
+        &self,
+        request: Request<ClearPayloadPoints>,
+    ) -> Reply<PointsOperationResponse> {
+        let (asked, message) = Asked::new(request)?.open();
+        let ClearPayloadPoints {
+            collection_name: name,
+            wait,
+            points,
+            ordering,
+            shard_key_selector,
+            timeout,
+        } = message;
+        let write = Write {
+            name,
+            wait,
+            timeout,
+            ordering,
+            dto: writes::clear(points, shard_key_selector),
+        };
+        write.run(asked).await
+    }
+
+    async fn update_batch(
+        &self,
+        request: Request<UpdateBatchPoints>,
+    ) -> Reply<UpdateBatchResponse> {
+        let Asked {
+            mut call,
+            class,
+            message,
+        } = Asked::new(request)?;
+        let UpdateBatchPoints {
+            collection_name: name,
+            wait,
+            operations,
+            ordering,
+            timeout,
+        } = message;
+        check(ordering)?;
+        call.params.wait = wait.unwrap_or(false);
+        let dto = writes::operations(operations).map_err(status)?;
+        let done = within(timeout, class, write_all(&call, &name, dto)).await?;
+        let answer = UpdateBatchResponse {
+            result: done.result.iter().map(update_result).collect(),
+            time: call.started.elapsed().as_secs_f64(),
+            usage: None,
+        };
+        written(answer, &done.token)
+    }
+
+    async fn create_field_index(
+        &self,
+        request: Request<CreateFieldIndexCollection>,
+    ) -> Reply<PointsOperationResponse> {
+        let Asked {
+            mut call,
+            class,
+            message,
+        } = Asked::new(request)?;
+        let CreateFieldIndexCollection {
+            collection_name: name,
+            wait,
+            field_name,
+            field_type,
+            field_index_params,
+            ordering,
+            timeout,
+        } = message;
+        check(ordering)?;
+        call.params.wait = wait.unwrap_or(false);
+        let dto = indexes::create(field_name, field_type, field_index_params).map_err(status)?;
+        let done = within(timeout, class, add_index(&call, &name, dto)).await?;
+        Ok(Response::new(operation(&call, &done)))
+    }
+
+    async fn delete_field_index(
+        &self,
+        request: Request<DeleteFieldIndexCollection>,
+    ) -> Reply<PointsOperationResponse> {
+        let Asked {
+            mut call,
+            class,
+            message,
+        } = Asked::new(request)?;
+        let DeleteFieldIndexCollection {
+            collection_name: name,
+            wait,
+            field_name,
+            ordering,
+            timeout,
+        } = message;
+        check(ordering)?;
+        call.params.wait = wait.unwrap_or(false);
+        let done = within(timeout, class, remove_index(&call, &name, &field_name)).await?;
+        Ok(Response::new(operation(&call, &done)))
+    }
+
+    async fn create_vector_name(
+        &self,
+        _: Request<CreateVectorNameRequest>,
+    ) -> Reply<PointsOperationResponse> {
+        refused("adding and dropping named vectors of a collection")
+    }
+
+    async fn delete_vector_name(
+        &self,
+        _: Request<DeleteVectorNameRequest>,
+    ) -> Reply<PointsOperationResponse> {
+        refused("adding and dropping named vectors of a collection")
+    }
+
+    async fn get(&self, request: Request<GetPoints>) -> Reply<GetResponse> {
+        let (found, time) = read!(request, reads::retrieve, points_by_id);
+        Ok(Response::new(GetResponse {
+            result: records(found),
+            time,
+            usage: None,
+        }))
+    }
+
+    async fn scroll(&self, request: Request<ScrollPoints>) -> Reply<ScrollResponse> {
+        let (found, time) = read!(request, reads::scroll, page);
+        Ok(Response::new(ScrollResponse {
+            next_page_offset: next(found.next_page_offset),
+            result: records(found.points),
+            time,
+            usage: None,
+        }))
+    }
+
+    async fn count(&self, request: Request<CountPoints>) -> Reply<CountResponse> {
+        let (count, time) = read!(request, reads::how_many, how_many);
+        Ok(Response::new(CountResponse {
+            result: Some(CountResult { count }),
+            time,
+            usage: None,
+        }))
+    }
+
+    async fn search(&self, request: Request<SearchPoints>) -> Reply<SearchResponse> {
+        let (found, time) = read!(request, reads::search, one);
+        Ok(Response::new(SearchResponse {
+            result: hits(found),
+            time,
+            usage: None,
+        }))
+    }
+
+    async fn search_batch(
+        &self,
+        request: Request<SearchBatchPoints>,
+    ) -> Reply<SearchBatchResponse> {
+        let (result, time) = read_batch!(request, search_points, reads::search);
+        Ok(Response::new(SearchBatchResponse {
+            result,
+            time,
+            usage: None,
+        }))
+    }
+
+    async fn query(&self, request: Request<QueryPoints>) -> Reply<QueryResponse> {
+        let (found, time) = read!(request, queries::query, one);
+        Ok(Response::new(QueryResponse {
+            result: hits(found),
+            time,
+            usage: None,
+        }))
+    }
+
+    async fn query_batch(&self, request: Request<QueryBatchPoints>) -> Reply<QueryBatchResponse> {
+        let (result, time) = read_batch!(request, query_points, queries::query);
+        Ok(Response::new(QueryBatchResponse {
+            result,
+            time,
+            usage: None,
+        }))
+    }
+
+    async fn search_groups(&self, _: Request<SearchPointGroups>) -> Reply<SearchGroupsResponse> {
+        refused("grouped queries")
+    }
+
+    async fn query_groups(&self, _: Request<QueryPointGroups>) -> Reply<QueryGroupsResponse> {
+        refused("grouped queries")
+    }
+
+    async fn recommend(&self, _: Request<RecommendPoints>) -> Reply<RecommendResponse> {
+        refused("recommendations")
+    }
+
+    async fn recommend_batch(
+        &self,
+        _: Request<RecommendBatchPoints>,
+    ) -> Reply<RecommendBatchResponse> {
+        refused("recommendations")
+    }
+
+    async fn recommend_groups(
+        &self,
+        _: Request<RecommendPointGroups>,
+    ) -> Reply<RecommendGroupsResponse> {
+        refused("grouped queries")
+    }
+
+    async fn discover(&self, _: Request<DiscoverPoints>) -> Reply<DiscoverResponse> {
+        refused("discovery queries")
+    }
+
+    async fn discover_batch(
+        &self,
+        _: Request<DiscoverBatchPoints>,
+    ) -> Reply<DiscoverBatchResponse> {
+        refused("discovery queries")
+    }
+
+    async fn facet(&self, request: Request<FacetCounts>) -> Reply<FacetResponse> {
+        let (found, time) = read!(request, order::facet, most_frequent);
+        Ok(Response::new(FacetResponse {
+            hits: order::from_facet(found),
+            time,
+            usage: None,
+        }))
+    }
+
+    async fn search_matrix_pairs(
+        &self,
+        _: Request<SearchMatrixPoints>,
+    ) -> Reply<SearchMatrixPairsResponse> {
+        refused("distance matrices")
+    }
+
+    async fn search_matrix_offsets(
+        &self,
+        _: Request<SearchMatrixPoints>,
+    ) -> Reply<SearchMatrixOffsetsResponse> {
+        refused("distance matrices")
+    }
+}
+
+/// A write of payload, to merge or to replace.
+fn payload_write(
+    message: SetPayloadPoints,
+    convert: impl FnOnce(points_update_operation::SetPayload) -> Result<OperationDto, ServiceError>,
+) -> Write {
+    let SetPayloadPoints {
+        collection_name: name,
+        wait,
+        payload,
+        points_selector,
+        ordering,
+        shard_key_selector,
+        key,
+        timeout,
+    } = message;
+    let dto = convert(points_update_operation::SetPayload {
+        payload,
+        points_selector,
+        shard_key_selector,
+        key,
+    });
+    Write {
+        name,
+        wait,
+        timeout,
+        ordering,
+        dto,
+    }
+}
