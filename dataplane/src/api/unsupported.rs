@@ -7,7 +7,8 @@ use super::AppState;
 use super::errors::ApiError;
 use crate::error::ServiceError;
 
-const PLACES: &str =
+/// What the planner decides.
+pub(super) const PLACES: &str =
     "changes of shards and peers (the planner places partitions, see POST /coordinate/rebalance)";
 
 const ROUTES: &[(&str, &str)] = &[

@@ -3,12 +3,17 @@
 use tonic::{Request, Response};
 
 use super::Api;
-use super::convert::{info, parameters};
+use super::convert::{info, parameters, shards, update};
 use super::points::{Asked, Reply, refused, within};
 use super::proto::collections_server::Collections;
 use super::proto::*;
 use super::status::status;
-use crate::api::collections::{describe, is_there, make};
+use crate::api::aliases::{all, apply, of_collection};
+use crate::api::cluster::places;
+use crate::api::collections::{describe, is_there, make, patch};
+use crate::api::dto::alias::AliasesDto;
+use crate::api::extract::Call;
+use crate::api::unsupported::PLACES;
 
 #[tonic::async_trait]
 impl Collections for Api {
@@ -59,8 +64,22 @@ impl Collections for Api {
         }))
     }
 
-    async fn update(&self, _: Request<UpdateCollection>) -> Reply<CollectionOperationResponse> {
-        refused("changing a collection's parameters (create a new collection and copy its points)")
+    async fn update(
+        &self,
+        request: Request<UpdateCollection>,
+    ) -> Reply<CollectionOperationResponse> {
+        let Asked {
+            call,
+            class,
+            message,
+        } = Asked::new(request)?;
+        let (name, timeout) = (message.collection_name.clone(), message.timeout);
+        let dto = update::update(message).map_err(status)?;
+        let result = within(timeout, class, patch(&call, &name, dto)).await?;
+        Ok(Response::new(CollectionOperationResponse {
+            result,
+            time: call.started.elapsed().as_secs_f64(),
+        }))
     }
 
     async fn delete(
@@ -86,27 +105,56 @@ impl Collections for Api {
 
     async fn update_aliases(
         &self,
-        _: Request<ChangeAliases>,
+        request: Request<ChangeAliases>,
     ) -> Reply<CollectionOperationResponse> {
-        refused("aliases")
+        let Asked {
+            call,
+            class,
+            message,
+        } = Asked::new(request)?;
+        let ChangeAliases { actions, timeout } = message;
+        let dto = update::aliases(actions).map_err(status)?;
+        let result = within(timeout, class, apply(&call, dto)).await?;
+        Ok(Response::new(CollectionOperationResponse {
+            result,
+            time: call.started.elapsed().as_secs_f64(),
+        }))
     }
 
     async fn list_collection_aliases(
         &self,
-        _: Request<ListCollectionAliasesRequest>,
+        request: Request<ListCollectionAliasesRequest>,
     ) -> Reply<ListAliasesResponse> {
-        refused("aliases")
+        let Asked {
+            call,
+            class,
+            message,
+        } = Asked::new(request)?;
+        let found = within(None, class, of_collection(&call, &message.collection_name)).await?;
+        Ok(aliases(&call, found))
     }
 
-    async fn list_aliases(&self, _: Request<ListAliasesRequest>) -> Reply<ListAliasesResponse> {
-        refused("aliases")
+    async fn list_aliases(
+        &self,
+        request: Request<ListAliasesRequest>,
+    ) -> Reply<ListAliasesResponse> {
+        let Asked { call, class, .. } = Asked::new(request)?;
+        let found = within(None, class, all(&call)).await?;
+        Ok(aliases(&call, found))
     }
 
     async fn collection_cluster_info(
         &self,
-        _: Request<CollectionClusterInfoRequest>,
+        request: Request<CollectionClusterInfoRequest>,
     ) -> Reply<CollectionClusterInfoResponse> {
-        refused("Qdrant's cluster API (see GET /coordinate/assignments)")
+        let Asked {
+            call,
+            class,
+            message,
+        } = Asked::new(request)?;
+        let found = within(None, class, places(&call, &message.collection_name)).await?;
+        let time = call.started.elapsed().as_secs_f64();
+        Ok(Response::new(shards::places(found, time)))
     }
 
     async fn collection_exists(
@@ -129,7 +177,7 @@ impl Collections for Api {
         &self,
         _: Request<UpdateCollectionClusterSetupRequest>,
     ) -> Reply<UpdateCollectionClusterSetupResponse> {
-        refused("Qdrant's cluster API (see POST /coordinate/rebalance)")
+        refused(PLACES)
     }
 
     async fn create_shard_key(
@@ -152,4 +200,17 @@ impl Collections for Api {
     ) -> Reply<ListShardKeysResponse> {
         refused("shard keys")
     }
+}
+
+fn aliases(call: &Call, found: AliasesDto) -> Response<ListAliasesResponse> {
+    let aliases = found.aliases.into_iter();
+    Response::new(ListAliasesResponse {
+        aliases: aliases
+            .map(|alias| AliasDescription {
+                alias_name: alias.alias_name,
+                collection_name: alias.collection_name,
+            })
+            .collect(),
+        time: call.started.elapsed().as_secs_f64(),
+    })
 }

@@ -11,6 +11,8 @@ pub(super) mod parameters;
 pub(super) mod queries;
 pub(super) mod reads;
 pub(super) mod select;
+pub(super) mod shards;
+pub(super) mod update;
 pub(super) mod vectors;
 pub(super) mod writes;
 

@@ -34,9 +34,10 @@ impl From<Doc> for Value {
     }
 }
 
-type Read<T> = Result<T, ServiceError>;
+pub(super) type Read<T> = Result<T, ServiceError>;
 
-fn typed<'de, T: Deserialize<'de>>(doc: Doc) -> Read<T> {
+/// The request that a document is.
+pub(super) fn typed<'de, T: Deserialize<'de>>(doc: Doc) -> Read<T> {
     T::deserialize(Value::from(doc)).map_err(|e| bad(e.to_string()))
 }
 
@@ -100,7 +101,8 @@ fn given_object(fields: BTreeMap<String, proto::Value>) -> Read<Option<Map<Strin
     }
 }
 
-fn kept(place: Option<i32>) -> Read<Doc> {
+/// Where payload or ids are kept.
+pub(super) fn kept(place: Option<i32>) -> Read<Doc> {
     let mut doc = Doc::default();
     doc.put("memory", memory(place)?);
     Ok(doc)
@@ -127,7 +129,8 @@ fn vectors(config: proto::VectorsConfig) -> Read<Option<Value>> {
     })
 }
 
-fn by_name<T>(named: BTreeMap<String, T>, read: impl Fn(T) -> Read<Doc>) -> Read<Value> {
+/// Parameters of vectors by name.
+pub(super) fn by_name<T>(named: BTreeMap<String, T>, read: impl Fn(T) -> Read<Doc>) -> Read<Value> {
     let named = named.into_iter().map(|(name, params)| {
         let place = |e: ServiceError| e.within(&name);
         Ok((name.clone(), read(params).map_err(place)?.into()))
@@ -201,7 +204,8 @@ fn sharding(number: i32) -> Read<&'static str> {
     }
 }
 
-fn sparse(config: proto::SparseVectorConfig) -> Read<Value> {
+/// Sparse vectors by name.
+pub(super) fn sparse(config: proto::SparseVectorConfig) -> Read<Value> {
     by_name(config.map, sparse_vector)
 }
 
@@ -236,7 +240,8 @@ fn modifier(number: i32) -> Read<&'static str> {
     }
 }
 
-fn hnsw(config: proto::HnswConfigDiff) -> Read<Doc> {
+/// The graph.
+pub(super) fn hnsw(config: proto::HnswConfigDiff) -> Read<Doc> {
     let proto::HnswConfigDiff {
         m,
         ef_construct,
@@ -272,7 +277,8 @@ fn wal(config: proto::WalConfigDiff) -> Doc {
     doc
 }
 
-fn optimizers(config: proto::OptimizersConfigDiff) -> Doc {
+/// What Qdrant's optimizers do.
+pub(super) fn optimizers(config: proto::OptimizersConfigDiff) -> Doc {
     use proto::max_optimization_threads::Variant;
     let proto::OptimizersConfigDiff {
         deleted_threshold,
@@ -305,13 +311,20 @@ fn optimizers(config: proto::OptimizersConfigDiff) -> Doc {
 }
 
 fn quantization(config: proto::QuantizationConfig) -> Read<Value> {
-    use proto::quantization_config::Quantization as Kind;
     match config.quantization {
         None => Err(bad("'quantization_config' is empty")),
-        Some(Kind::Scalar(scalar)) => self::scalar(scalar),
-        Some(Kind::Product(product)) => self::product(product),
-        Some(Kind::Binary(binary)) => self::binary(binary),
-        Some(Kind::Turboquant(turbo)) => self::turbo(turbo),
+        Some(kind) => quantized(kind),
+    }
+}
+
+/// Codes of one kind.
+pub(super) fn quantized(kind: proto::quantization_config::Quantization) -> Read<Value> {
+    use proto::quantization_config::Quantization as Kind;
+    match kind {
+        Kind::Scalar(scalar) => self::scalar(scalar),
+        Kind::Product(product) => self::product(product),
+        Kind::Binary(binary) => self::binary(binary),
+        Kind::Turboquant(turbo) => self::turbo(turbo),
     }
 }
 
@@ -414,7 +427,8 @@ fn turbo(config: proto::TurboQuantization) -> Read<Value> {
     Ok(json!({"turbo": Value::from(doc)}))
 }
 
-fn strict_mode(config: proto::StrictModeConfig) -> Doc {
+/// Limits of a collection.
+pub(super) fn strict_mode(config: proto::StrictModeConfig) -> Doc {
     let proto::StrictModeConfig {
         enabled,
         max_query_limit,

@@ -14,9 +14,10 @@ use crate::api::grpc::proto::points_update_operation::{
     self as one, Operation, PointStructList, SetPayload,
 };
 use crate::api::grpc::proto::{
-    self, Filter, PointStruct, PointVectors, PointsSelector, ShardKeySelector, VectorsSelector,
+    self, PointStruct, PointVectors, PointsSelector, ShardKeySelector, VectorsSelector,
 };
 use crate::error::ServiceError;
+use crate::model::UpdateMode;
 
 /// Points to insert or to replace.
 pub(in crate::api::grpc) fn upsert(list: PointStructList) -> Result<OperationDto, ServiceError> {
@@ -34,24 +35,19 @@ pub(in crate::api::grpc) fn upsert(list: PointStructList) -> Result<OperationDto
     Ok(OperationDto::Upsert(UpsertDto {
         points: Some(points.collect::<Result<_, _>>()?),
         shard_key: given(&shard_key_selector),
-        update_filter: conditional(update_filter)?,
+        update_filter: filter(update_filter)?,
         update_mode,
         ..UpsertDto::default()
     }))
 }
 
-fn conditional(condition: Option<Filter>) -> Result<crate::api::dto::Given, ServiceError> {
-    Ok(given(&filter(condition)?))
-}
-
-fn mode(number: i32) -> Result<String, ServiceError> {
-    let mode = match proto::UpdateMode::try_from(number) {
-        Ok(proto::UpdateMode::Upsert) => "upsert",
-        Ok(proto::UpdateMode::InsertOnly) => "insert_only",
-        Ok(proto::UpdateMode::UpdateOnly) => "update_only",
+fn mode(number: i32) -> Result<UpdateMode, ServiceError> {
+    Ok(match proto::UpdateMode::try_from(number) {
+        Ok(proto::UpdateMode::Upsert) => UpdateMode::Upsert,
+        Ok(proto::UpdateMode::InsertOnly) => UpdateMode::InsertOnly,
+        Ok(proto::UpdateMode::UpdateOnly) => UpdateMode::UpdateOnly,
         Err(_) => return Err(unknown("update_mode", number)),
-    };
-    Ok(mode.to_owned())
+    })
 }
 
 fn point(point: PointStruct) -> Result<PointDto, ServiceError> {
@@ -165,7 +161,7 @@ pub(in crate::api::grpc) fn update_vectors(
     Ok(OperationDto::UpdateVectors(UpdateVectorsDto {
         points: points.collect::<Result<_, _>>()?,
         shard_key: given(&shard_key_selector),
-        update_filter: conditional(update_filter)?,
+        update_filter: filter(update_filter)?,
     }))
 }
 
