@@ -385,7 +385,13 @@ async fn a_snapshot_is_listed_only_when_it_is_complete() {
     let mut draft = begin().await.unwrap();
     assert_eq!(pins.of(uid).await.unwrap(), Pins::Everything);
     assert!(matches!(begin().await, Err(SnapshotError::Exists(_))));
+    let kind = serde_json::json!({"type": "keyword"});
+    manifest::set_payload_index(&store, "things", "color", Some(&kind))
+        .await
+        .unwrap();
     draft.pin().await.unwrap();
+    let entry = &draft.snapshot().collections[0].collection;
+    assert_eq!(entry.payload_indexes["color"], kind);
     let expected = Pins::Only(BTreeSet::from([(0, meta.id.clone())]));
     assert_eq!(pins.of(uid).await.unwrap(), expected);
     draft.beat().await.unwrap();
@@ -498,6 +504,13 @@ async fn a_recovery_replaces_a_collection_in_one_step_or_leaves_everything() {
     assert_eq!(finish_recovery(&store, &new).await.unwrap(), None);
     assert_eq!(load().await, after);
 
+    let alias = [manifest::AliasChange::Create {
+        alias: "other".to_owned(),
+        collection: "c".to_owned(),
+    }];
+    manifest::change_aliases(&store, &alias).await.unwrap();
+    let refused = begin_recovery(&store, "other", &wanted, Nonce(3)).await;
+    assert!(matches!(refused, Err(ManifestError::NameIsAlias { .. })));
     let other = CollectionSpec {
         schema: VectorSchema::unnamed(DenseParams::new(3, Distance::Dot)),
         ..spec(1)

@@ -2,6 +2,7 @@
 //! through these modules.
 
 pub mod api;
+pub mod archive;
 pub mod cli;
 pub mod engine;
 pub mod error;
@@ -10,4 +11,5 @@ pub mod model;
 pub mod node;
 pub mod pre_stop;
 pub mod service;
+pub mod snapshots;
 pub mod transport;

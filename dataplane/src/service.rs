@@ -13,6 +13,7 @@ use crate::model::{
     ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest, SearchRequest,
     WriteOp, WriteOptions, WriteReceipt,
 };
+use crate::snapshots::SnapshotService;
 
 /// What a user chooses when creating a collection.
 #[derive(Clone, Debug)]
@@ -175,6 +176,11 @@ pub trait DataService: Send + Sync + 'static {
         request: CountRequest,
         options: ReadOptions,
     ) -> Result<u64, ServiceError>;
+
+    /// Snapshots; `None` where nothing lasts that they could be made of.
+    fn snapshots(&self) -> Option<&dyn SnapshotService> {
+        None
+    }
 
     /// `GET /health`: role, instance, partitions, figures.
     fn health(&self) -> serde_json::Value;

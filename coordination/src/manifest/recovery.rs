@@ -31,7 +31,8 @@ pub struct Recovery {
 /// The vectors of `spec` must have the shape of those of the collection that it replaces, if there is one.
 ///
 /// # Errors
-/// [`ManifestError::Incompatible`], [`ManifestError::Invalid`], [`ManifestError::Name`] or [`ManifestError::Document`].
+/// [`ManifestError::Incompatible`], [`ManifestError::NameIsAlias`], [`ManifestError::Invalid`], [`ManifestError::Name`] or
+/// [`ManifestError::Document`].
 pub async fn begin_recovery(
     store: &Store,
     name: &str,
@@ -91,7 +92,7 @@ pub async fn beat_recovery(store: &Store, uid: &CollectionUid) -> Result<(), Man
 /// Gives `collection`, all of whose objects are in the bucket, its name. Returns the uid of the collection that it replaced.
 ///
 /// # Errors
-/// [`ManifestError::RecoveryAbandoned`] when it was given up, [`ManifestError::Incompatible`]; after an `Ambiguous` store error
+/// [`ManifestError::RecoveryAbandoned`] when it was given up, [`ManifestError::Incompatible`], [`ManifestError::NameIsAlias`]; after an `Ambiguous` store error
 /// repeat.
 pub async fn finish_recovery(
     store: &Store,
@@ -189,12 +190,28 @@ fn check_replaceable(
         let name = name.to_owned();
         return Err(ManifestError::NameIsAlias { name });
     }
+    if manifest.aliases.contains_key(name) {
+        return Err(ManifestError::NameIsAlias {
+            name: name.to_owned(),
+        });
+    }
     match manifest.collections.get(name) {
-        Some(existing) if !existing.spec.schema.same_shape(schema) => {
+        Some(existing) if !alike(&existing.spec.schema, schema) => {
             Err(ManifestError::Incompatible {
                 name: name.to_owned(),
             })
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a program that uses vectors of `a` can use those of `b`; when they were added does not matter.
+fn alike(a: &VectorSchema, b: &VectorSchema) -> bool {
+    let plain = |schema: &VectorSchema| {
+        let mut schema = schema.clone();
+        schema.vectors.values_mut().for_each(|p| p.since = 0);
+        schema.sparse_vectors.values_mut().for_each(|p| p.since = 0);
+        schema
+    };
+    plain(a).same_shape(&plain(b))
 }

@@ -7,7 +7,8 @@
 //! 1. *Pinning*: the document is created, naming collections by uid and no segments yet. From here on no segment of these
 //!    collections is removed.
 //! 2. The cluster manifest is read: a collection that is not in it any more cannot be pinned.
-//! 3. The partitions are flushed, then their manifests are read.
+//! 3. The partitions are flushed, then their manifests are read, then the collections' entries in the cluster manifest again: these
+//!    are at least as new as what the segments hold.
 //! 4. *Pinned*: compare-and-swap to the segments of these manifests; all others may be removed again.
 //! 5. What was pinned is read once, verified and summed up; compare-and-swap to *complete*. Only now it is listed.
 //!
@@ -33,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::document::{self, Document, DocumentError, Versioned, Written};
 use crate::keys;
-use crate::manifest::Collection;
+use crate::manifest::{ClusterManifest, Collection};
 use crate::partition::{PartitionManifest, SegmentMeta};
 use crate::store::retry::Store;
 use crate::types::{LogPosition, NameError, PartitionId};
@@ -192,6 +193,9 @@ pub enum SnapshotError {
     /// A partition without a manifest has never been owned: it cannot have been flushed.
     #[error("partition {0} has no manifest: its collection was dropped meanwhile")]
     NoManifest(PartitionId),
+    /// A collection is not there any more.
+    #[error("collection '{0}' was dropped meanwhile")]
+    Dropped(String),
 }
 
 /// A snapshot being made, in the hands of its creator.
@@ -236,7 +240,7 @@ impl Draft {
         &self.current
     }
 
-    /// Steps 3 (its second half) and 4: reads the manifests of all partitions and pins what they name.
+    /// Steps 3 (what comes after the flush) and 4: reads all manifests and pins what they name.
     ///
     /// # Errors
     /// [`SnapshotError`].
@@ -250,6 +254,15 @@ impl Draft {
                 let manifest = manifest.ok_or(SnapshotError::NoManifest(partition))?;
                 pinned.partitions.push(manifest.body.into());
             }
+        }
+        let manifest = document::load::<ClusterManifest>(&self.store, keys::MANIFEST).await?;
+        for pinned in &mut body.collections {
+            let found = manifest.as_ref();
+            let found = found.and_then(|m| m.by_uid(&pinned.collection.uid));
+            let Some((_, entry)) = found else {
+                return Err(SnapshotError::Dropped(pinned.name.clone()));
+            };
+            pinned.collection = entry.clone();
         }
         body.state = SnapshotState::Pinned;
         self.write(body).await

@@ -282,6 +282,17 @@ impl Call {
         })
     }
 
+    /// `{"status": "accepted", "time": ...}` with status 202: what was asked has begun.
+    pub(super) fn accepted<T>(&self) -> Answer<T> {
+        let time = self.started.elapsed().as_secs_f64();
+        let mut response = json(&serde_json::json!({"status": "accepted", "time": time}))?;
+        *response.status_mut() = axum::http::StatusCode::ACCEPTED;
+        Ok(Reply {
+            response,
+            of: PhantomData,
+        })
+    }
+
     /// How to write under this call's identity.
     pub(super) fn write_options(&self) -> WriteOptions {
         WriteOptions {

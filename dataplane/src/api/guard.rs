@@ -28,6 +28,8 @@ pub(super) enum Class {
     Write,
     /// Changes to collections and the cluster.
     Change,
+    /// As changes, but they move whole collections: how long that may take only the client knows.
+    Transfer,
 }
 
 impl Class {
@@ -35,7 +37,7 @@ impl Class {
         match self {
             Class::Read => Access::Read,
             Class::Write => Access::Write,
-            Class::Change => Access::Admin,
+            Class::Change | Class::Transfer => Access::Admin,
         }
     }
 
@@ -48,7 +50,7 @@ impl Class {
                 format!("{text}; ask for less, or allow more time with 'timeout'"),
             ),
             Class::Write => ServiceError::Unknown(text).into(),
-            Class::Change => ApiError::new(
+            Class::Change | Class::Transfer => ApiError::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 format!("{text}; the change may have been made or not: look before repeating it"),
             ),
@@ -114,9 +116,11 @@ pub(super) async fn guard(
         Err(error) => return error.into_response(),
     };
     let limits = state.service.limits();
-    let timeout = params
-        .timeout
-        .map_or(limits.timeout, |t| t.min(limits.timeout));
+    let longest = match class {
+        Class::Transfer => Duration::MAX,
+        _ => limits.timeout,
+    };
+    let timeout = params.timeout.map_or(longest, |t| t.min(longest));
     let started = request
         .extensions()
         .get()

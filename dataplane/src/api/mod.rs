@@ -41,6 +41,7 @@ mod plan;
 mod points;
 mod query;
 mod routes;
+mod snapshots;
 mod unsupported;
 pub mod vector;
 
@@ -86,6 +87,7 @@ fn table() -> Routes {
         .merge(aliases::routes())
         .merge(cluster::routes())
         .merge(ops::routes())
+        .merge(snapshots::routes())
 }
 
 /// The API over one service, with what its routers share.

@@ -70,6 +70,10 @@ fn describe(operation: Operation, schemas: &mut Schemas) -> Value {
     let mut parameters: Vec<Value> = path_parameters(operation.path).collect();
     let shared = operation.class.map_or([].as_slice(), shared_parameters);
     parameters.extend(shared.iter().map(|name| reference("parameters", name)));
+    if operation.id == "recover_from_uploaded_snapshot" {
+        let more = ["checksum", "priority"].map(|name| reference("parameters", name));
+        parameters.extend(more);
+    }
     if !parameters.is_empty() {
         described["parameters"] = parameters.into();
     }
@@ -95,6 +99,9 @@ fn describe(operation: Operation, schemas: &mut Schemas) -> Value {
         });
     }
     responses.insert("200".to_owned(), success);
+    if operation.class == Some(Class::Transfer) && operation.method != "get" {
+        responses.insert("202".to_owned(), accepted());
+    }
     for status in errors_of(operation.class, has_body) {
         responses.insert((*status).to_owned(), reference("responses", status));
     }
@@ -110,6 +117,19 @@ fn describe(operation: Operation, schemas: &mut Schemas) -> Value {
     }
     described["responses"] = responses.into();
     described
+}
+
+/// The answer to who does not wait.
+fn accepted() -> Value {
+    let schema = json!({
+        "type": "object",
+        "required": ["status", "time"],
+        "properties": {
+            "status": {"const": "accepted"},
+            "time": {"type": "number", "minimum": 0},
+        },
+    });
+    json!({"description": "It has begun.", "content": {JSON: {"schema": schema}}})
 }
 
 fn media(content: Content) -> Value {
@@ -129,6 +149,7 @@ const PATH_PARAMETERS: &[(&str, &str)] = &[
     ("name", "Name of the collection."),
     ("id", "Id of the point: a number or a UUID."),
     ("field", "Path of the payload field."),
+    ("snapshot", "Name of the snapshot."),
 ];
 
 fn path_parameters(path: &str) -> impl Iterator<Item = Value> {
@@ -159,6 +180,7 @@ fn shared_parameters(class: Class) -> &'static [&'static str] {
         ],
         Class::Write => &["timeout", "wait", "ordering", "brainy-request-id"],
         Class::Change => &["timeout"],
+        Class::Transfer => &["transfer-timeout", "transfer-wait"],
     }
 }
 
@@ -185,6 +207,30 @@ fn parameters() -> Value {
             "wait",
             "Writes are always durable when they are answered: it only chooses the word 'completed' in place of 'acknowledged'.",
             json!({"type": "boolean", "default": false}),
+        ),
+        "transfer-timeout": one(
+            "query",
+            "timeout",
+            "Seconds after which the request is given up; what it began goes on.",
+            json!({"type": "integer", "minimum": 1, "maximum": u32::MAX}),
+        ),
+        "transfer-wait": one(
+            "query",
+            "wait",
+            "Whether to answer when it is done; false: when it has begun, with status 202.",
+            json!({"type": "boolean", "default": true}),
+        ),
+        "checksum": one(
+            "query",
+            "checksum",
+            "SHA-256 that the file must have.",
+            json!({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}),
+        ),
+        "priority": one(
+            "query",
+            "priority",
+            "Which of several copies counts. There is one, so all mean the same.",
+            json!({"enum": ["no_sync", "snapshot", "replica"]}),
         ),
         "ordering": one(
             "query",

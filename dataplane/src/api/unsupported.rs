@@ -18,13 +18,6 @@ const ROUTES: &[(&str, &str)] = &[
         "/collections/{name}/shards/{*rest}",
         "shard keys and shard snapshots",
     ),
-    ("/collections/{name}/snapshots", "Qdrant's snapshot API"),
-    (
-        "/collections/{name}/snapshots/{*rest}",
-        "Qdrant's snapshot API",
-    ),
-    ("/snapshots", "Qdrant's snapshot API"),
-    ("/snapshots/{*rest}", "Qdrant's snapshot API"),
     (
         "/collections/{name}/vectors/{vector}",
         "adding and dropping named vectors of a collection",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use brainy_coordination::config::EffectiveConfig;
 use brainy_coordination::lease::{self, Identity, OwnerEvidence};
+use brainy_coordination::snapshot::PinReader;
 use brainy_coordination::store::retry::Store;
 use brainy_coordination::types::{InstanceId, PartitionId};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -24,6 +25,8 @@ pub(crate) struct Context {
     pub me: Identity,
     /// The bucket.
     pub store: Store,
+    /// What snapshots pin.
+    pub pins: PinReader,
     /// What is known of the cluster.
     pub view: ClusterView,
     /// Requests to other nodes.
@@ -36,6 +39,8 @@ pub(crate) struct Context {
     pub budget: Arc<WriteBudget>,
     /// Graphs are built one at a time: they take all the cores they are given.
     pub builds: Arc<Semaphore>,
+    /// Snapshots are made and recovered from a few at a time.
+    pub snapshots: Semaphore,
     /// Some partition became readable and the table does not say so yet.
     pub announce_reading: Notify,
     /// A host has ended.

@@ -1,13 +1,15 @@
-//! Removes what dropped collections left in the bucket.
+//! Removes what dropped collections left in the bucket, and unfinished snapshots and recoveries whose makers died.
 //!
 //! One node does it, the first in the table that may own partitions; that two do it at once for a moment is harmless,
-//! because nothing can refer to a dropped collection again: its uid is never reused.
+//! because nothing but snapshots can refer to a dropped collection again: its uid is never reused.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use brainy_coordination::assignment::MemberState;
-use brainy_coordination::keys;
-use brainy_coordination::manifest::forget_dropped;
+use brainy_coordination::document::DocumentError;
+use brainy_coordination::dropped::{self, Removal};
+use brainy_coordination::snapshot::{Pins, Reaper};
 use brainy_coordination::types::CollectionUid;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,17 +18,45 @@ use super::Node;
 
 /// How often the list of dropped collections is looked at.
 const EVERY: Duration = Duration::from_secs(5);
+/// How often unfinished snapshots and recoveries are looked at.
+const REAP_EVERY: Duration = Duration::from_secs(60);
+/// What makes no progress for this long, and for the grace period, is given up; its maker beats far more often.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A dropped collection as this node knows it.
+struct Dropped {
+    since: Instant,
+    /// What was left when it was last looked at.
+    left: Option<Pins>,
+}
 
 pub(super) async fn run(node: Node, stop: CancellationToken) {
-    let mut since: std::collections::BTreeMap<CollectionUid, Instant> = Default::default();
+    let mut known: BTreeMap<CollectionUid, Dropped> = BTreeMap::new();
+    let patience = PATIENCE.max(node.config().gc_grace);
+    let mut reaper = Reaper::new(node.store().clone(), patience);
+    let mut reaped = Instant::now();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
         if !is_janitor(&node) {
-            since.clear();
+            known.clear();
             continue;
+        }
+        if reaped.elapsed() >= REAP_EVERY {
+            reaped = Instant::now();
+            match reaper.pass().await {
+                Ok(done) => {
+                    for snapshot in done.snapshots {
+                        tracing::warn!(snapshot, "gave up a snapshot whose maker is silent");
+                    }
+                    for collection in done.recoveries {
+                        tracing::warn!(%collection, "gave up a recovery whose maker is silent");
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "cannot look at unfinished snapshots"),
+            }
         }
         let dropped: Vec<CollectionUid> = node
             .view()
@@ -35,14 +65,17 @@ pub(super) async fn run(node: Node, stop: CancellationToken) {
             .as_ref()
             .map(|m| m.dropped.keys().cloned().collect())
             .unwrap_or_default();
-        since.retain(|uid, _| dropped.contains(uid));
+        known.retain(|uid, _| dropped.contains(uid));
         for uid in dropped {
+            let entry = known.entry(uid.clone()).or_insert_with(|| Dropped {
+                since: Instant::now(),
+                left: None,
+            });
             // Readers and owners need a moment to let go.
-            let seen = *since.entry(uid.clone()).or_insert_with(Instant::now);
-            if seen.elapsed() < node.config().gc_grace {
+            if entry.since.elapsed() < node.config().gc_grace {
                 continue;
             }
-            if let Err(error) = remove(&node, &uid).await {
+            if let Err(error) = remove(&node, &uid, &mut entry.left).await {
                 tracing::warn!(collection = %uid, %error, "cannot remove a dropped collection yet");
             }
         }
@@ -64,14 +97,13 @@ fn is_janitor(node: &Node) -> bool {
 async fn remove(
     node: &Node,
     uid: &CollectionUid,
-) -> Result<(), brainy_coordination::document::DocumentError> {
-    let store = node.store();
-    for prefix in keys::collection_prefixes(uid) {
-        for object in store.list_all(&prefix).await? {
-            store.delete(&object.key).await?;
-        }
+    left: &mut Option<Pins>,
+) -> Result<(), DocumentError> {
+    let pins = &node.context().pins;
+    match dropped::remove(node.store(), pins, uid, left.as_ref()).await? {
+        Removal::Done => tracing::info!(collection = %uid, "removed a dropped collection"),
+        Removal::Wait => {}
+        Removal::Pinned(pins) => *left = Some(pins),
     }
-    forget_dropped(store, uid).await?;
-    tracing::info!(collection = %uid, "removed a dropped collection");
     Ok(())
 }

@@ -12,7 +12,7 @@ use brainy_coordination::types::{LogPosition, PartitionId, SegmentId};
 use brainy_coordination::wal::Entry;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::cache::SegmentCache;
 use crate::engine::change::{decode, encode};
@@ -44,6 +44,12 @@ pub(super) struct PartitionMachine {
     pub(super) flushing: Mutex<VecDeque<Frozen>>,
     /// Segments that this node is building or has uploaded but not published: kept in the cache.
     pub(super) building: Mutex<BTreeSet<SegmentId>>,
+    /// Up to where somebody wants the log in segments.
+    flush_to: Mutex<LogPosition>,
+    /// [`Self::flush_to`] grew.
+    flush_asked: Notify,
+    /// Segments were installed.
+    installed: Notify,
 }
 
 #[derive(Default)]
@@ -71,7 +77,38 @@ impl PartitionMachine {
             budget,
             flushing: Mutex::default(),
             building: Mutex::default(),
+            flush_to: Mutex::default(),
+            flush_asked: Notify::new(),
+            installed: Notify::new(),
         }
+    }
+
+    /// Asks the owner's maintenance to bring the log up to `position` into segments, and waits until the manifest says so:
+    /// for ever, if this node does not own the partition.
+    pub(super) async fn flush_up_to(&self, position: LogPosition) {
+        {
+            let mut to = self.flush_to.lock();
+            *to = position.max(*to);
+        }
+        self.flush_asked.notify_one();
+        loop {
+            let mut installed = std::pin::pin!(self.installed.notified());
+            installed.as_mut().enable();
+            if self.state.applied() >= position {
+                return;
+            }
+            installed.await;
+        }
+    }
+
+    /// Waits until somebody asks for a flush.
+    pub(super) async fn flush_asked(&self) {
+        self.flush_asked.notified().await;
+    }
+
+    /// Whether somebody waits for the log to come into segments.
+    pub(super) fn must_flush(&self) -> bool {
+        *self.flush_to.lock() > self.state.applied()
     }
 
     /// The engine.
@@ -142,6 +179,7 @@ impl Machine for PartitionMachine {
             manifest.segments.iter().map(|m| m.id.clone()).collect();
         keep.extend(self.building.lock().iter().cloned());
         self.cache.retain(&self.partition, &keep);
+        self.installed.notify_waiters();
         Ok(())
     }
 

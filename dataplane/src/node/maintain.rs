@@ -41,7 +41,8 @@ pub(super) async fn run(
     let epoch = owner.epoch();
     let grace = context.config.gc_grace;
     let mut job = Maintenance {
-        collector: Collector::new(context.store.clone(), partition.clone(), epoch, grace),
+        collector: Collector::new(context.store.clone(), partition.clone(), epoch, grace)
+            .with_pins(context.pins.clone()),
         context,
         partition,
         machine,
@@ -53,6 +54,7 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
+            () = job.machine.flush_asked() => {}
             () = tokio::time::sleep(TICK) => {}
         }
         let round = tokio::select! {
@@ -112,10 +114,13 @@ impl Maintenance {
             self.context.budget.used.load(Ordering::Relaxed) * 2 > self.context.budget.limit;
         let unflushed = unflushed as u64;
         let long = self.replay_length() >= MAX_REPLAY;
-        if unflushed >= settings.flush_bytes || (unflushed > 0 && (old || over_budget || long)) {
+        let asked = self.machine.must_flush();
+        if unflushed >= settings.flush_bytes
+            || (unflushed > 0 && (old || over_budget || long || asked))
+        {
             self.flush().await?;
             self.flushed = Instant::now();
-        } else if long {
+        } else if long || asked {
             self.pass_over_nothing().await?;
         }
         self.compact(settings.segment_merge_threshold as usize)

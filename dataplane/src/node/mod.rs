@@ -20,6 +20,7 @@ mod readiness;
 mod router;
 pub mod rpc;
 mod service;
+mod snapshots;
 #[cfg(test)]
 mod tests_support;
 mod view;
@@ -36,6 +37,7 @@ use brainy_coordination::handoff::{self, Local};
 use brainy_coordination::keys;
 use brainy_coordination::lease::Identity;
 use brainy_coordination::rebalance;
+use brainy_coordination::snapshot::PinReader;
 use brainy_coordination::types::{InstanceId, PartitionId};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
@@ -47,6 +49,7 @@ pub use cache::CacheError;
 pub use config::NodeConfig;
 pub use host::HostStatus;
 pub use membership::Membership;
+pub(crate) use snapshots::civil;
 
 use crate::engine::PartitionState;
 use crate::engine::payload_index::PayloadSchema;
@@ -101,6 +104,7 @@ impl Node {
         mut registry: Registry,
     ) -> Result<Self, StartError> {
         let cache = SegmentCache::open(config.data_dir.join("segments"), config.store.clone())?;
+        snapshots::clear_scratch(&config.data_dir)?;
         let metrics = NodeMetrics::register(&mut registry);
         let stop = CancellationToken::new();
         let settings = watcher.subscribe();
@@ -112,12 +116,14 @@ impl Node {
         let context = Arc::new(Context {
             me: config.identity.clone(),
             store: config.store.clone(),
+            pins: PinReader::new(config.store.clone()),
             view: ClusterView::new(config.store.clone()),
             rpc: RpcClient::new(config.cluster_key.clone(), config.tls.clone()),
             settings,
             metrics,
             budget,
             builds: Arc::new(Semaphore::new(1)),
+            snapshots: Semaphore::new(2),
             announce_reading: Notify::new(),
             hosts_changed: Notify::new(),
             stop,
@@ -336,6 +342,10 @@ impl Node {
                     None => self.release_unhosted(&partition, &to).await?,
                 }
                 Ok(Response::Released)
+            }
+            Request::Flush { partition } => {
+                self.hosted(&partition)?.flush().await?;
+                Ok(Response::Flushed)
             }
         }
     }

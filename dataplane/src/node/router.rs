@@ -124,25 +124,25 @@ pub(super) fn split(collection: &Collection, op: WriteOp) -> BTreeMap<PartitionI
 }
 
 /// Pauses between tries until a deadline.
-struct Tries {
+pub(super) struct Tries {
     deadline: Instant,
     pause: Duration,
 }
 
 impl Tries {
-    fn until(deadline: Instant) -> Self {
+    pub(super) fn until(deadline: Instant) -> Self {
         Self {
             deadline,
             pause: FIRST_PAUSE,
         }
     }
 
-    fn left(&self) -> Duration {
+    pub(super) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
     /// Waits before the next try; gives `error` back when there is no time for one.
-    async fn next(&mut self, error: ServiceError) -> Result<(), ServiceError> {
+    pub(super) async fn next(&mut self, error: ServiceError) -> Result<(), ServiceError> {
         if self.left() <= self.pause {
             return Err(match error {
                 ServiceError::WrongNode {
@@ -160,7 +160,7 @@ impl Tries {
 }
 
 /// Whether another try may succeed.
-fn retryable(error: &ServiceError) -> bool {
+pub(super) fn retryable(error: &ServiceError) -> bool {
     matches!(
         error,
         ServiceError::WrongNode { .. } | ServiceError::Unavailable(_) | ServiceError::Unknown(_)
@@ -305,7 +305,7 @@ impl Node {
         }
     }
 
-    fn not_assigned(&self, view: &View, partition: &PartitionId, reason: &str) -> ServiceError {
+    pub(super) fn not_assigned(&self, view: &View, partition: &PartitionId, reason: &str) -> ServiceError {
         // A collection that was dropped has no partitions left; saying so beats waiting.
         if view.manifest.is_some() && view.by_uid(&partition.collection).is_none() {
             return ServiceError::NoSuchCollection(partition.collection.to_string());
@@ -318,7 +318,7 @@ impl Node {
     }
 
     /// Refreshes the view between two tries. A failure to do so is not the request's failure.
-    async fn look_again(&self) {
+    pub(super) async fn look_again(&self) {
         if let Err(error) = self.view().refresh().await {
             tracing::debug!(%error, "cannot refresh the view between tries");
         }

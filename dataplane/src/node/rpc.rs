@@ -60,6 +60,11 @@ pub enum Request {
         /// Who asks.
         to: InstanceId,
     },
+    /// Bring the log of a partition that the asked node owns into segments.
+    Flush {
+        /// Which.
+        partition: PartitionId,
+    },
 }
 
 /// A read of several partitions at one node, which merges before it answers.
@@ -123,6 +128,8 @@ pub enum Response {
     Read(ReadAnswer),
     /// The lease is released.
     Released,
+    /// What was acknowledged before the request is in segments that the manifest names.
+    Flushed,
 }
 
 /// The asking side.

@@ -30,6 +30,7 @@ use crate::model::{
 use crate::service::{
     ClusterState, CollectionInfo, CreateCollection, DataService, Limits, Placements,
 };
+use crate::snapshots::SnapshotService;
 
 /// How long creating a collection waits for its partitions to be served.
 const SERVING_WITHIN: Duration = Duration::from_secs(10);
@@ -265,6 +266,10 @@ impl DataService for Node {
             ReadAnswer::Count(n) => Ok(n),
             _ => Err(mismatch()),
         }
+    }
+
+    fn snapshots(&self) -> Option<&dyn SnapshotService> {
+        Some(self)
     }
 
     fn health(&self) -> Value {
@@ -508,7 +513,7 @@ impl Node {
 
     /// Waits, within reason, until a new collection answers: a program creates it and writes at once. Requests that come
     /// earlier wait by themselves.
-    async fn wait_until_serving(&self, collection: &Collection) {
+    pub(super) async fn wait_until_serving(&self, collection: &Collection) {
         let until = Instant::now() + SERVING_WITHIN;
         let mut views = self.view().subscribe();
         while !self.all_serving(collection) && Instant::now() < until {

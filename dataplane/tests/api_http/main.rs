@@ -21,6 +21,7 @@ mod memory;
 mod openapi;
 mod points;
 mod queries;
+mod snapshots;
 mod support;
 mod unsupported;
 mod updates;

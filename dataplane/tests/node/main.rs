@@ -8,5 +8,6 @@
 mod pre_stop;
 mod process;
 mod readiness;
+mod snapshots;
 mod support;
 mod tls;

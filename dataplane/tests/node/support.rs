@@ -180,6 +180,7 @@ impl Served {
         let spec = CreateCollection {
             schema: VectorSchema::unnamed(DenseParams::new(2, Distance::Dot)),
             partitions: Some(4),
+            settings: Default::default(),
         };
         self.node.create_collection("things", spec).await.unwrap();
     }

@@ -2,10 +2,12 @@
 //!
 //! Each request goes to a ready instance, in turn; every node of the data plane can answer every request. One that could not
 //! be served, and certainly had no effect, is tried on the others until a deadline ([`retry`]). Request bodies are held in
-//! memory for that, up to the cluster's limit; answers are passed on as they come. gRPC has a port of its own ([`streams`]).
+//! memory for that, up to the cluster's limit; answers are passed on as they come. Snapshots are not held ([`transfers`]). gRPC has
+//! a port of its own ([`streams`]).
 
 pub(crate) mod retry;
 mod streams;
+mod transfers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -114,6 +116,9 @@ struct Held {
 
 async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
     let shared = &proxy.shared;
+    if transfers::is_transfer(request.uri().path()) {
+        return transfers::pass_through(shared, request).await;
+    }
     let limit = shared.routes.read().max_body;
     let held = match hold(request, limit).await {
         Ok(held) => held,

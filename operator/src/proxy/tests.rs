@@ -377,3 +377,28 @@ async fn a_connection_that_nobody_takes_is_closed() {
     let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
     assert!(matches!(stream.read(&mut [0; 1]).await, Ok(0) | Err(_)));
 }
+
+#[tokio::test]
+async fn snapshots_are_passed_on_whatever_their_size() {
+    let (seen, mut arrivals) = unbounded_channel();
+    let taking = instance("a", StatusCode::OK, seen).await;
+    let (_proxy, url) = endpoint(routes(&[dead().await, taking], 8)).await;
+    let client = client();
+    let body = vec![7; 1 << 20];
+    for _ in 0..2 {
+        let path = format!("{url}/collections/c/snapshots/upload?wait=true");
+        let answer = client.post(path).body(body.clone()).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let (method, path, arrived, _) = arrivals.recv().await.unwrap();
+        assert_eq!(method, Method::POST);
+        assert_eq!(path, "/collections/c/snapshots/upload?wait=true");
+        assert!(arrived == body);
+    }
+    let (_proxy, url) = endpoint(routes(&[dead().await], 8)).await;
+    let answer = client
+        .post(format!("{url}/snapshots"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+}

@@ -37,6 +37,7 @@ pub(crate) mod query;
 pub(crate) mod records;
 mod schema;
 pub(crate) mod select;
+pub(crate) mod snapshots;
 pub(crate) mod update;
 pub(crate) mod vector;
 

@@ -64,7 +64,11 @@ impl Host {
     }
 
     /// Whether the lease was still ours at some moment at or after `since`; callers that wait for the same check share it.
-    async fn confirm(&self, owner: &Owner<Machine>, since: Instant) -> Result<bool, ServiceError> {
+    pub(super) async fn confirm(
+        &self,
+        owner: &Owner<Machine>,
+        since: Instant,
+    ) -> Result<bool, ServiceError> {
         let mut confirmed = self.confirmed.lock().await;
         if confirmed.is_some_and(|at| at >= since) {
             return Ok(true);

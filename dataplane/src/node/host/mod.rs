@@ -4,6 +4,7 @@
 //! it. Everything else reaches the partition through the [`Host`]: writes go to its owner if that is here, reads go to
 //! the engine after the replica is as fresh as they ask.
 
+mod flush;
 mod fresh;
 mod steps;
 
