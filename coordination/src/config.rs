@@ -208,6 +208,10 @@ settings! {
     max_batch_points = 10_000 in 1..=1_000_000;
     /// Most results of one search.
     max_search_limit = 10_000 in 1..=100_000;
+    /// Reads that may wait for a core on a node, besides those that have one.
+    max_queued_reads = 512 in 1..=1_000_000;
+    /// Longest time for the answer to a request, milliseconds.
+    request_timeout_ms = 60_000 in 100..=3_600_000;
     /// Segments of a partition at which they are merged.
     segment_merge_threshold = 8 in 2..=1_000;
 }

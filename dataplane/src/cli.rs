@@ -132,6 +132,9 @@ pub struct Cli {
     /// Memory for segments, write buffers and queues, bytes; half of the machine's, or of the container's limit, if not given.
     #[arg(long, env = "BRAINY_MEMORY_BUDGET_BYTES", value_parser = clap::value_parser!(u64).range(67_108_864..))]
     pub memory_budget_bytes: Option<u64>,
+    /// Reads that search at a time; as many as there are cores if not given.
+    #[arg(long, env = "BRAINY_READ_THREADS", value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub read_threads: Option<u32>,
     /// Threads that build a graph; all cores if not given.
     #[arg(long, env = "BRAINY_BUILD_THREADS", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub build_threads: Option<u32>,
@@ -321,10 +324,15 @@ impl Cli {
             .unwrap_or_else(|| memory::available(Path::new("/")).map_or(2 << 30, |m| m / 2))
     }
 
+    /// Reads that search at a time.
+    #[must_use]
+    pub fn read_threads(&self) -> usize {
+        self.read_threads.map_or_else(cores, |n| n as usize)
+    }
+
     /// How segments are built.
     #[must_use]
     pub fn build_options(&self) -> BuildOptions {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         BuildOptions {
             threads: self.build_threads.map_or_else(cores, |n| n as usize),
             graph: match self.graph_builder {
@@ -342,6 +350,10 @@ fn bracketed(address: &str) -> String {
         Some((host, port)) if host.parse::<Ipv6Addr>().is_ok() => format!("[{host}]:{port}"),
         _ => address.to_owned(),
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 #[cfg(test)]

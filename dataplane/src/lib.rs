@@ -1,6 +1,7 @@
 //! brainyd: the vector store of Brainy, its roles and its HTTP API. `docs/architecture.md` follows a write and a query
 //! through these modules.
 
+pub mod admission;
 pub mod api;
 pub mod archive;
 pub mod cli;

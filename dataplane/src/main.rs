@@ -184,6 +184,7 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
         gc_grace: cli.gc_grace(),
         partitions: cli.default_partitions(),
         memory_budget: cli.memory_budget(),
+        read_threads: cli.read_threads(),
         build: cli.build_options(),
         cluster_key: cli.api_key.clone(),
         tls: tls.as_ref().map(|tls| tls.client.clone().into()),
@@ -202,6 +203,7 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
         ApiConfig {
             api_keys: keys.clone(),
             metrics,
+            requests: node.requests().clone(),
         },
     );
     let app = api::without_browsers(all.merge(rpc::router(node.clone())), &keys);

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod dataset;
 pub mod demo;
 pub mod error;
+pub mod flood;
 pub mod history;
 pub mod kube;
 pub mod kubelet;

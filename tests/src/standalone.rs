@@ -70,9 +70,15 @@ impl Standalone {
         Ok(started)
     }
 
+    /// Where it answers, `http://host:port`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// A client of it.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::new(format!("http://{}", self.address))
+        Client::new(self.url())
     }
 }

@@ -2,12 +2,14 @@
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
+use brainy_http_server::SlowBody;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use serde::de::DeserializeOwned;
 
 use super::errors::ApiError;
 use super::extract::Call;
+use crate::admission::RequestMemory;
 use crate::error::ServiceError;
 
 /// Bodies above this are parsed off the threads that serve connections.
@@ -49,30 +51,39 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for OptionalBody<T> {
 }
 
 async fn read(request: Request) -> Result<Bytes, ApiError> {
-    let limit = match request.extensions().get::<Call>() {
-        Some(call) => call.limits.max_request_bytes,
-        None => {
-            return Err(
-                ServiceError::Internal("the route is not behind the guard".to_owned()).into(),
-            );
-        }
+    let (parts, body) = request.into_parts();
+    let (Some(call), Some(memory)) = (
+        parts.extensions.get::<Call>(),
+        parts.extensions.get::<RequestMemory>(),
+    ) else {
+        return Err(ServiceError::Internal("the route is not behind the guard".to_owned()).into());
     };
-    let declared: Option<usize> = request
-        .headers()
+    let limit = call.limits.max_request_bytes;
+    let declared: Option<usize> = parts
+        .headers
         .get(header::CONTENT_LENGTH)
         .and_then(|v| v.to_str().ok()?.parse().ok());
     if let Some(size) = declared.filter(|size| *size > limit) {
         return Err(ServiceError::TooLarge { size, limit }.into());
     }
-    let (parts, body) = request.into_parts();
-    let mut buffer = BytesMut::with_capacity(declared.unwrap_or(0));
+    let mut charged = declared.unwrap_or(0);
+    if let Err(error) = memory.body(charged) {
+        if !parts.headers.contains_key(header::EXPECT) {
+            discard(body, limit).await;
+        }
+        return Err(error.into());
+    }
+    let mut buffer = BytesMut::with_capacity(charged);
     let mut stream = body.into_data_stream();
     while let Some(chunk) = stream.next().await {
-        let chunk =
-            chunk.map_err(|e| ApiError::bad_request(format!("the body ended early: {e}")))?;
+        let chunk = chunk.map_err(|e| broken(&e))?;
         let size = buffer.len() + chunk.len();
         if size > limit {
             return Err(ServiceError::TooLarge { size, limit }.into());
+        }
+        if size > charged {
+            memory.body(size - charged)?;
+            charged = size;
         }
         buffer.extend_from_slice(&chunk);
     }
@@ -80,6 +91,30 @@ async fn read(request: Request) -> Result<Bytes, ApiError> {
         check_kind(&parts.headers)?;
     }
     Ok(buffer.freeze())
+}
+
+/// Reads a body that nobody wants, `limit` bytes at most: a client that is still sending would meet a closed connection and
+/// never see why it was refused. One that waits to be told to send (`expect: 100-continue`) sees it at once.
+pub(crate) async fn discard(body: axum::body::Body, limit: usize) {
+    let mut left = limit;
+    let mut stream = body.into_data_stream();
+    while let Some(Ok(chunk)) = stream.next().await {
+        let Some(less) = left.checked_sub(chunk.len()) else {
+            return;
+        };
+        left = less;
+    }
+}
+
+fn broken(error: &axum::Error) -> ApiError {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(at) = cause {
+        if at.is::<SlowBody>() {
+            return ApiError::new(StatusCode::REQUEST_TIMEOUT, SlowBody.to_string());
+        }
+        cause = at.source();
+    }
+    ApiError::bad_request(format!("the body ended early: {error}"))
 }
 
 /// Browsers send other content types across origins without asking first: insisting on JSON keeps web pages from writing

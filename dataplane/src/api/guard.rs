@@ -14,6 +14,7 @@ use super::AppState;
 use super::auth::Access;
 use super::errors::{ApiError, render};
 use super::extract::{Call, Params};
+use crate::admission::RequestMemory;
 use crate::error::ServiceError;
 
 /// Answers of writes and requests of clients carry the request's identity here.
@@ -126,6 +127,9 @@ pub(super) async fn guard(
         .get()
         .map_or_else(Instant::now, |s: &Started| s.0);
     let request_id = params.request_id;
+    // Held until the request has ended, however it ends.
+    let memory = RequestMemory::new(&state.requests);
+    request.extensions_mut().insert(memory.clone());
     request.extensions_mut().insert(Call {
         service: state.service.clone(),
         limits,
@@ -136,6 +140,7 @@ pub(super) async fn guard(
         Ok(response) => response,
         Err(_) => class.timed_out(timeout).into_response(),
     };
+    drop(memory);
     if class == Class::Write
         && let Ok(value) = HeaderValue::from_str(&request_id.to_string())
     {

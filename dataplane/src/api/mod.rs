@@ -20,7 +20,7 @@
 
 mod aliases;
 mod auth;
-mod body;
+pub(crate) mod body;
 mod browser;
 mod clock;
 mod cluster;
@@ -51,6 +51,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use bytes::Bytes;
 
+use crate::admission::ByteBudget;
 use crate::service::DataService;
 
 pub use auth::ApiKeys;
@@ -66,6 +67,8 @@ pub struct ApiConfig {
     pub api_keys: ApiKeys,
     /// Where requests are counted; [`ApiMetrics::register`] makes one that is exported.
     pub metrics: ApiMetrics,
+    /// Memory for bodies of requests.
+    pub requests: ByteBudget,
 }
 
 /// What handlers and middleware share.
@@ -74,6 +77,7 @@ struct AppState {
     service: Arc<dyn DataService>,
     keys: Arc<ApiKeys>,
     metrics: ApiMetrics,
+    requests: ByteBudget,
     /// The OpenAPI document as text.
     document: Bytes,
 }
@@ -112,6 +116,7 @@ pub fn routers(service: Arc<dyn DataService>, config: ApiConfig) -> Routers {
         service,
         keys: Arc::new(config.api_keys),
         metrics: config.metrics,
+        requests: config.requests,
     };
     let guarded = from_fn_with_state((state.clone(), Class::Read), guard::guard);
     let rest = table

@@ -74,6 +74,9 @@ pub enum EngineError {
         /// The operating system's words.
         reason: String,
     },
+    /// Nobody waits for the answer any more.
+    #[error("the read was abandoned")]
+    Interrupted,
     /// A segment set older than the one installed: it would lose what was applied in between.
     #[error(
         "segments up to {offered} cannot replace segments up to {installed}: read the partition's manifest again"

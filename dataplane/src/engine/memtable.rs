@@ -23,6 +23,7 @@ use crate::model::{Payload, PointId, SparseVector, VectorSchema, VectorSelector,
 
 use super::error::EngineError;
 use super::filter::CompiledFilter;
+use super::interrupt;
 use super::payload;
 use super::query::Query;
 use super::stored::{self, DenseRows, Named, RowVectors, SparseRef};
@@ -465,6 +466,7 @@ impl Memtable {
     ) -> Result<(), EngineError> {
         let mut start = 0;
         loop {
+            interrupt::check()?;
             let inner = self.inner.read();
             let end = inner.slots.len().min(start + STRIDE);
             for number in start..end {

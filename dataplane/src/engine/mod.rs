@@ -17,6 +17,7 @@
 //! | [`mod@resolve`] | from what a user asked for to changes |
 //! | [`filter`], [`path`], [`payload`] | payloads and conditions on them |
 //! | `schema`, `stored` | vectors checked, and borrowed from a layer |
+//! | [`interrupt`] | stopping a read that nobody waits for |
 //! | `query` | a search as layers carry it out |
 //! | `best`, `values` | the first places of an order, and the values that make one or are counted |
 //! | `terms` | how many sparse vectors have a term |
@@ -34,6 +35,7 @@ pub mod compaction;
 pub mod distance;
 mod error;
 pub mod filter;
+pub mod interrupt;
 mod memtable;
 pub mod partition;
 pub mod path;
@@ -50,6 +52,7 @@ mod values;
 pub use brainy_index::dense::{BuildOptions, GraphBuilder};
 pub use change::Change;
 pub use error::EngineError;
+pub use interrupt::Interrupt;
 pub use partition::{Frozen, PartitionState, Stats};
 pub use query::is_similarity;
 pub use resolve::{Overlay, PointView, resolve};

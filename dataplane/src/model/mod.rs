@@ -7,6 +7,7 @@ mod le_bytes;
 mod listing;
 mod point;
 mod request;
+mod size;
 mod strict;
 mod vector;
 

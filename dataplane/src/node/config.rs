@@ -29,6 +29,8 @@ pub struct NodeConfig {
     pub partitions: u32,
     /// Memory that segments, write buffers and queues may take together, in bytes.
     pub memory_budget: u64,
+    /// Reads that search at a time; others wait.
+    pub read_threads: usize,
     /// How segments are built.
     pub build: BuildOptions,
     /// Key for requests between nodes; the admin key of the API.

@@ -15,6 +15,7 @@ use super::machine::WriteBudget;
 use super::metrics::NodeMetrics;
 use super::rpc::RpcClient;
 use super::view::{ClusterView, View};
+use crate::admission::{AdmissionMetrics, ByteBudget, Gate};
 use crate::error::ServiceError;
 
 /// Shared by everything that runs in a node.
@@ -37,6 +38,14 @@ pub(crate) struct Context {
     pub metrics: NodeMetrics,
     /// Writes not in segments yet.
     pub budget: Arc<WriteBudget>,
+    /// Memory of requests under way: bodies and what is made of them.
+    pub requests: ByteBudget,
+    /// Memory of requests of other nodes.
+    pub calls: ByteBudget,
+    /// Cores for reads.
+    pub gate: Gate,
+    /// Figures of the two, and of what they refuse.
+    pub admission: AdmissionMetrics,
     /// Graphs are built one at a time: they take all the cores they are given.
     pub builds: Arc<Semaphore>,
     /// Snapshots are made and recovered from a few at a time.

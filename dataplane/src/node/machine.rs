@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::cache::SegmentCache;
+use crate::admission::{AdmissionMetrics, ByteBudget, Charge};
 use crate::engine::change::{decode, encode};
 use crate::engine::{Change, EngineError, Frozen, Overlay, PartitionState, resolve};
 use crate::error::ServiceError;
@@ -27,8 +28,33 @@ pub(crate) struct WriteBudget {
     pub used: AtomicU64,
     /// What they may hold together: a part of the node's memory.
     pub limit: u64,
+    /// Writes that are not applied yet.
+    pub queued: ByteBudget,
     /// Hot settings; hold the limit of one partition.
     pub settings: watch::Receiver<EffectiveConfig>,
+    /// Counts what is refused.
+    pub metrics: AdmissionMetrics,
+}
+
+/// Copies of a write that are in memory at a time: what came, what is routed, its changes, those that later writes see, and
+/// the entry of the log.
+const COPIES: u64 = 5;
+
+impl WriteBudget {
+    /// Takes the memory of a write until it is applied.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub(crate) fn admit(&self, op: WriteOp) -> Result<Admitted, ServiceError> {
+        let charge = self.queued.charge(op.memory_bytes() as u64 * COPIES)?;
+        Ok(Admitted { op, charge })
+    }
+}
+
+/// A write with the memory that it takes.
+pub(crate) struct Admitted {
+    op: WriteOp,
+    charge: Charge,
 }
 
 /// One partition's state on this node.
@@ -55,7 +81,13 @@ pub(super) struct PartitionMachine {
 #[derive(Default)]
 struct Staged {
     overlay: Overlay,
-    tickets: BTreeMap<u64, Vec<Change>>,
+    tickets: BTreeMap<u64, Pending>,
+}
+
+/// A write that is logged and not applied.
+struct Pending {
+    changes: Vec<Change>,
+    _charge: Charge,
 }
 
 impl PartitionMachine {
@@ -134,6 +166,7 @@ impl PartitionMachine {
         } else {
             return Ok(());
         };
+        self.budget.metrics.refused("write buffers");
         Err(ServiceError::Overloaded {
             reason: format!(
                 "{used} bytes of writes wait to become segments, the limit is {limit} ({name})"
@@ -145,7 +178,7 @@ impl PartitionMachine {
 
 #[async_trait]
 impl Machine for PartitionMachine {
-    type Request = WriteOp;
+    type Request = Admitted;
     type Rejection = ServiceError;
 
     async fn load(&self, manifest: &PartitionManifest) -> Result<(), MachineError> {
@@ -188,21 +221,33 @@ impl Machine for PartitionMachine {
         for entry in entries {
             changes.extend(decode(&entry.payload).map_err(machine_error)?);
         }
-        self.state.apply(position, &changes).map_err(machine_error)
+        let before = self.state.stats().active_bytes;
+        self.state
+            .apply(position, &changes)
+            .map_err(machine_error)?;
+        // Until the sum is taken again: what came in between must not be overlooked.
+        let grown = self.state.stats().active_bytes.saturating_sub(before);
+        self.budget.used.fetch_add(grown as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     fn advance(&self, position: LogPosition) {
         self.state.set_position(position);
     }
 
-    fn stage(&self, ticket: u64, op: WriteOp) -> Result<Bytes, ServiceError> {
+    fn stage(&self, ticket: u64, write: Admitted) -> Result<Bytes, ServiceError> {
+        let Admitted { op, charge } = write;
         self.check_budget()?;
         let mut staged = self.staged.lock();
         let changes = resolve(&op, &staged.overlay.over(&self.state))
             .map_err(|e| ServiceError::BadRequest(e.to_string()))?;
         let payload = encode(&changes).map_err(|e| ServiceError::Internal(e.to_string()))?;
         staged.overlay.add(ticket, &changes);
-        staged.tickets.insert(ticket, changes);
+        let pending = Pending {
+            changes,
+            _charge: charge,
+        };
+        staged.tickets.insert(ticket, pending);
         Ok(payload)
     }
 
@@ -210,8 +255,8 @@ impl Machine for PartitionMachine {
         let mut staged = self.staged.lock();
         let later = staged.tickets.split_off(&(ticket + 1));
         let done = std::mem::replace(&mut staged.tickets, later);
-        for (sequence, changes) in done {
-            staged.overlay.applied(sequence, &changes);
+        for (sequence, pending) in done {
+            staged.overlay.applied(sequence, &pending.changes);
         }
     }
 }

@@ -20,6 +20,7 @@ mod readiness;
 mod router;
 pub mod rpc;
 mod service;
+mod shares;
 mod snapshots;
 #[cfg(test)]
 mod tests_support;
@@ -51,16 +52,17 @@ pub use host::HostStatus;
 pub use membership::Membership;
 pub(crate) use snapshots::civil;
 
+use crate::admission::{AdmissionMetrics, ByteBudget, Gate};
 use crate::engine::PartitionState;
 use crate::engine::payload_index::PayloadSchema;
 use crate::error::ServiceError;
-use crate::service::Limits;
 use cache::SegmentCache;
 use context::Context;
 use host::Host;
 use machine::{PartitionMachine, WriteBudget};
 use metrics::NodeMetrics;
 use rpc::{Request, Response, RpcClient};
+use shares::Shares;
 use view::ClusterView;
 
 /// How often the sum of unflushed writes is taken.
@@ -108,10 +110,19 @@ impl Node {
         let metrics = NodeMetrics::register(&mut registry);
         let stop = CancellationToken::new();
         let settings = watcher.subscribe();
+        let admission = AdmissionMetrics::register(&mut registry);
+        let Shares {
+            buffers,
+            queued_writes,
+            requests,
+            calls,
+        } = Shares::of(config.memory_budget);
         let budget = Arc::new(WriteBudget {
             used: AtomicU64::new(0),
-            limit: config.memory_budget / 2,
+            limit: buffers,
+            queued: ByteBudget::new("queued writes", queued_writes, admission.clone()),
             settings: settings.clone(),
+            metrics: admission.clone(),
         });
         let context = Arc::new(Context {
             me: config.identity.clone(),
@@ -122,6 +133,10 @@ impl Node {
             settings,
             metrics,
             budget,
+            requests: ByteBudget::new("requests", requests, admission.clone()),
+            calls: ByteBudget::new("requests of other nodes", calls, admission.clone()),
+            gate: Gate::new(config.read_threads, admission.clone()),
+            admission,
             builds: Arc::new(Semaphore::new(1)),
             snapshots: Semaphore::new(2),
             announce_reading: Notify::new(),
@@ -437,7 +452,19 @@ impl Node {
     }
 
     fn deadline(&self) -> Duration {
-        Limits::default().timeout
+        Duration::from_millis(self.settings().request_timeout_ms)
+    }
+
+    /// Who may use a core for a read.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.0.context.gate
+    }
+
+    /// Memory of requests under way. Those that hold a body take their share of it.
+    #[must_use]
+    pub fn requests(&self) -> &ByteBudget {
+        &self.0.context.requests
     }
 
     fn host(&self, partition: &PartitionId) -> Option<Arc<Host>> {

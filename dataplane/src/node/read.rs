@@ -1,6 +1,7 @@
 //! Reading partitions of this node, and merging answers of several.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use brainy_coordination::types::PartitionId;
 use futures::future::try_join_all;
@@ -8,6 +9,7 @@ use futures::future::try_join_all;
 use super::Node;
 use super::merge::{add_counts, merge_lists};
 use super::rpc::{PartitionFigures, ReadAnswer, ReadQuery};
+use crate::admission;
 use crate::engine::{EngineError, is_similarity};
 use crate::error::ServiceError;
 use crate::model::{Consistency, ReadOptions, ScoredPoint, ScrollPage, VectorSchema};
@@ -26,6 +28,16 @@ impl Node {
         let consistency = options
             .consistency
             .unwrap_or_else(|| self.default_consistency());
+        let settings = self.settings();
+        // Figures cost no search, and are asked for most when a node has too much to do.
+        let visit = match query {
+            ReadQuery::Stats => None,
+            _ => Some(
+                self.context()
+                    .gate
+                    .enter(settings.max_queued_reads as usize)?,
+            ),
+        };
         let mut hosts = Vec::with_capacity(partitions.len());
         for partition in &partitions {
             let host = self
@@ -44,20 +56,31 @@ impl Node {
         }))
         .await?;
         // Searching is CPU work: it must not hold up the runtime's threads.
-        tokio::task::spawn_blocking(move || {
-            let answers = hosts
-                .iter()
-                .map(|host| read_partition(host.machine().state(), &query))
-                .collect::<Result<Vec<_>, _>>()?;
-            // All are of one collection.
-            let schema = hosts.first().map(|host| host.machine().state().schema());
-            Ok(match schema {
-                Some(schema) => merge(&query, schema, answers),
-                None => merge(&query, &VectorSchema::default(), answers),
-            })
+        let schema = hosts.first().map(|host| host.machine().clone());
+        let parts = query.parts();
+        let steps = hosts.len() * parts;
+        let query = Arc::new(query);
+        let asked = query.clone();
+        let read = move |step: usize| {
+            let state = hosts[step / parts].machine().state();
+            match &*asked {
+                ReadQuery::Search(requests) if !requests.is_empty() => {
+                    let hits = state.search(&requests[step % parts]).map_err(refused)?;
+                    Ok(ReadAnswer::Search(vec![hits]))
+                }
+                query => read_partition(state, query),
+            }
+        };
+        let results = match &visit {
+            Some(visit) => admission::run(visit, steps, read).await?,
+            None => (0..steps).map(read).collect::<Result<_, _>>()?,
+        };
+        let answers = join_parts(results, parts);
+        // All are of one collection.
+        Ok(match &schema {
+            Some(machine) => merge(&query, machine.state().schema(), answers),
+            None => merge(&query, &VectorSchema::default(), answers),
         })
-        .await
-        .map_err(|_| ServiceError::Unavailable("this instance is shutting down".to_owned()))?
     }
 
     fn default_consistency(&self) -> Consistency {
@@ -71,14 +94,42 @@ impl Node {
     }
 }
 
+fn refused(error: EngineError) -> ServiceError {
+    match error {
+        EngineError::Invalid { .. } => ServiceError::BadRequest(error.to_string()),
+        EngineError::Interrupted => ServiceError::Unavailable(error.to_string()),
+        other => ServiceError::Internal(other.to_string()),
+    }
+}
+
+impl ReadQuery {
+    /// Into how many parts it is divided at each partition.
+    fn parts(&self) -> usize {
+        match self {
+            ReadQuery::Search(requests) => requests.len().max(1),
+            _ => 1,
+        }
+    }
+}
+
+/// Answers of partitions out of those of their parts, `parts` to each.
+fn join_parts(results: Vec<ReadAnswer>, parts: usize) -> Vec<ReadAnswer> {
+    let mut answers: Vec<ReadAnswer> = Vec::new();
+    for (step, result) in results.into_iter().enumerate() {
+        match (answers.last_mut(), result) {
+            (Some(ReadAnswer::Search(lists)), ReadAnswer::Search(more)) if step % parts > 0 => {
+                lists.extend(more);
+            }
+            (_, result) => answers.push(result),
+        }
+    }
+    answers
+}
+
 fn read_partition(
     state: &crate::engine::PartitionState,
     query: &ReadQuery,
 ) -> Result<ReadAnswer, ServiceError> {
-    let refused = |e: EngineError| match e {
-        EngineError::Invalid { .. } => ServiceError::BadRequest(e.to_string()),
-        other => ServiceError::Internal(other.to_string()),
-    };
     Ok(match query {
         ReadQuery::Search(requests) => ReadAnswer::Search(
             requests

@@ -159,6 +159,22 @@ impl Tries {
     }
 }
 
+/// Whether somebody besides `refused` serves reads of a partition.
+fn has_another_reader(
+    view: &View,
+    partition: &PartitionId,
+    refused: &BTreeSet<InstanceId>,
+) -> bool {
+    view.assignment(partition).is_some_and(|assignment| {
+        let mut slots = assignment.readers.iter();
+        slots.any(|slot| {
+            slot.state.serves()
+                && !view.is_gone(&slot.instance)
+                && !refused.contains(&slot.instance)
+        })
+    })
+}
+
 /// Whether another try may succeed.
 pub(super) fn retryable(error: &ServiceError) -> bool {
     matches!(
@@ -370,6 +386,16 @@ impl Node {
                             open.remove(&partition);
                         }
                         answers.push(answer);
+                    }
+                    // Another may have room; if none has, more of the same helps nobody.
+                    Err(error @ ServiceError::Overloaded { .. }) => {
+                        for partition in &group {
+                            let refused = avoid.entry(partition.clone()).or_default();
+                            refused.insert(instance.clone());
+                            if !has_another_reader(&view, partition, refused) {
+                                return Err(error);
+                            }
+                        }
                     }
                     Err(error) if retryable(&error) => {
                         for partition in group {

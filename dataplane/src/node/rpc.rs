@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::HttpBody;
 use axum::extract::{Path, Request as AnyRequest, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
@@ -17,6 +17,7 @@ use brainy_coordination::types::{InstanceId, LogPosition, NameError, Nonce, Part
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
+use crate::api::body::discard;
 use crate::error::ServiceError;
 use crate::model::{
     CountRequest, FacetCount, FacetRequest, ListRequest, ReadOptions, Record, RetrieveRequest,
@@ -31,6 +32,8 @@ pub const PATH: &str = "/internal/rpc";
 pub const HINT_PATH: &str = "/internal/hint";
 /// Largest request between nodes in bytes; the API's own limit is smaller.
 const MAX_BODY: usize = 512 << 20;
+/// Copies of a request that are in memory at a time: as it came, and decoded.
+const COPIES: u64 = 2;
 
 /// What one node asks of another.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -231,17 +234,31 @@ pub fn router(node: Node) -> Router {
             "/coordinate/quarantine/{collection}/{index}/{position}",
             post(accept_loss),
         )
-        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .route_layer(guard)
         .with_state(node)
 }
 
-async fn answer(State(node): State<Node>, body: Bytes) -> Result<Vec<u8>, StatusCode> {
-    let answer = match rmp_serde::from_slice::<Request>(&body) {
-        Ok(request) => node.answer(request).await,
-        Err(e) => Err(ServiceError::BadRequest(format!(
-            "not a request between nodes of this version: {e}"
-        ))),
+async fn answer(State(node): State<Node>, call: AnyRequest) -> Result<Vec<u8>, StatusCode> {
+    let size = call.body().size_hint().exact();
+    let size = size.ok_or(StatusCode::LENGTH_REQUIRED)?;
+    if size > MAX_BODY as u64 {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let answer = match node.context().calls.charge(size.saturating_mul(COPIES)) {
+        Ok(_memory) => {
+            let body = axum::body::to_bytes(call.into_body(), MAX_BODY).await;
+            let body = body.map_err(|_| StatusCode::BAD_REQUEST)?;
+            match rmp_serde::from_slice::<Request>(&body) {
+                Ok(request) => node.answer(request).await,
+                Err(e) => Err(ServiceError::BadRequest(format!(
+                    "not a request between nodes of this version: {e}"
+                ))),
+            }
+        }
+        Err(error) => {
+            discard(call.into_body(), MAX_BODY).await;
+            Err(error)
+        }
     };
     rmp_serde::to_vec_named(&answer).map_err(|error| {
         tracing::error!(%error, "an answer does not encode");

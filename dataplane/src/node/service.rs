@@ -21,6 +21,7 @@ use super::Node;
 use super::metrics::exposition;
 use super::read::merge;
 use super::rpc::{PartitionFigures, ReadAnswer, ReadQuery};
+use crate::admission::BODY_COPIES;
 use crate::error::ServiceError;
 use crate::model::{
     CollectionChange, CountRequest, FacetCount, FacetRequest, ListRequest, ReadOptions, Record,
@@ -398,6 +399,13 @@ impl DataService for Node {
         figures.points.set(points);
         figures.unflushed_bytes.set(unflushed);
         figures.partition_memory_bytes.set(memory);
+        let context = self.context();
+        context.admission.set(
+            context.gate.running(),
+            context.gate.waiting(),
+            context.requests.used(),
+            context.budget.queued.used(),
+        );
         let counts = self.store().counts();
         figures
             .store_gets
@@ -416,8 +424,11 @@ impl DataService for Node {
 
     fn limits(&self) -> Limits {
         let settings = self.settings();
+        // A body that never fits into the memory for requests is too large, not early.
+        let fits = self.context().requests.limit() / BODY_COPIES;
         Limits {
-            max_request_bytes: settings.max_request_bytes as usize,
+            max_request_bytes: settings.max_request_bytes.min(fits) as usize,
+            timeout: Duration::from_millis(settings.request_timeout_ms),
             max_batch_points: settings.max_batch_points as usize,
             max_search_limit: settings.max_search_limit as usize,
             ..Limits::default()

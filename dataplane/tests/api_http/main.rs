@@ -19,6 +19,7 @@ mod limits;
 mod listing;
 mod memory;
 mod openapi;
+mod overload;
 mod points;
 mod queries;
 mod snapshots;

@@ -5,6 +5,7 @@
     reason = "helpers of tests stop at the first surprise, like tests"
 )]
 
+mod overload;
 mod pre_stop;
 mod process;
 mod readiness;

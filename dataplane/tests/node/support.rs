@@ -108,6 +108,7 @@ impl Cluster {
             gc_grace: Duration::from_secs(600),
             partitions: 4,
             memory_budget: 256 << 20,
+            read_threads: 2,
             build: BuildOptions::default(),
             cluster_key: Some(KEY.to_owned()),
             tls: certificates.map(|c| tls::client(Some(&c.ca())).unwrap().into()),

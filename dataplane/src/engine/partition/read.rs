@@ -10,6 +10,7 @@ use brainy_index::near::{Near, TopK};
 
 use crate::engine::error::EngineError;
 use crate::engine::filter::CompiledFilter;
+use crate::engine::interrupt;
 use crate::engine::memtable::Memtable;
 use crate::engine::payload::{self, Selection};
 use crate::engine::payload_index::Answer;
@@ -191,6 +192,7 @@ pub(super) fn is_match(
     tick: u64,
     filter: Option<&CompiledFilter>,
 ) -> Result<bool, EngineError> {
+    interrupt::check_at(row)?;
     if !view.is_live(row, tick) {
         return Ok(false);
     }
@@ -235,6 +237,7 @@ impl PartitionState {
         let snapshot = self.snapshot();
         let mut records = Vec::new();
         for id in &request.ids {
+            interrupt::check()?;
             if let Some(found) = snapshot.find(*id, &selection, &request.with_vector)? {
                 records.push(found.into_record(*id));
             }
@@ -335,6 +338,7 @@ impl PartitionState {
 fn nearest(snapshot: &Snapshot, query: &Query<'_>) -> Result<Vec<Near<PointId>>, EngineError> {
     let mut top = TopK::new(query.limit);
     for view in &snapshot.layers.segments {
+        interrupt::check()?;
         let live = |row| view.is_live(row, snapshot.tick);
         let live = view.has_dead().then_some(&live as &dyn Fn(u32) -> bool);
         for near in view.segment.search(query, live)? {

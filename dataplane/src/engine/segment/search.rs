@@ -7,6 +7,7 @@ use brainy_index::near::{Near, TopK};
 
 use crate::engine::error::EngineError;
 use crate::engine::filter::CompiledFilter;
+use crate::engine::interrupt;
 use crate::engine::payload_index::{Answer, RowSet};
 use crate::engine::query::{Query, Target};
 
@@ -43,6 +44,7 @@ impl Matching<'_> {
 
     /// Whether a candidate counts.
     pub(super) fn counts(&self, row: u32) -> Result<bool, EngineError> {
+        interrupt::check_at(row)?;
         if self.live.is_some_and(|live| !live(row)) {
             return Ok(false);
         }
@@ -223,7 +225,10 @@ impl Segment {
                 }
             }
             if matching.residual.is_none() && !dense.has_lists() {
-                return Ok(scan(&indexed, &matching));
+                let found = scan(&indexed, &matching);
+                // It ends early when it is interrupted.
+                interrupt::check()?;
+                return Ok(found);
             }
         }
         if let Target::Sparse { field, vector } = &query.target
@@ -329,6 +334,7 @@ impl Segment {
     ) -> Result<Vec<Near>, EngineError> {
         let mut top = TopK::new(limit);
         for row in matching.candidates() {
+            interrupt::check_at(row)?;
             // Distances are cheaper than payloads: what is too far is not worth decoding.
             let Some(distance) = query.distance(&self.vectors(row)) else {
                 continue;
@@ -349,6 +355,7 @@ fn scan(indexed: &Indexed<'_>, matching: &Matching<'_>) -> Vec<Near> {
         let live = |row: &u32| matching.live.is_none_or(|live| live(*row));
         let slots = matching
             .candidates()
+            .take_while(|row| interrupt::goes_on_at(*row))
             .filter(live)
             .flat_map(|row| dense.slots.of(row))
             .map(|slot| slot as u32);

@@ -157,7 +157,8 @@ impl Host {
         let Some(owner) = owner else {
             return Err(self.wrong_node("it is not owned by this instance"));
         };
-        owner.write(request, op).await.map_err(|e| match e {
+        let write = self.context.budget.admit(op)?;
+        owner.write(request, write).await.map_err(|e| match e {
             WriteError::Rejected(error) => error,
             WriteError::Overloaded => ServiceError::Overloaded {
                 reason: format!(
