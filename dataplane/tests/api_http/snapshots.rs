@@ -46,6 +46,7 @@ impl Alone {
             gc_grace: Duration::from_secs(600),
             partitions: 2,
             memory_budget: 256 << 20,
+            read_threads: 2,
             build: BuildOptions::default(),
             cluster_key: None,
             tls: None,
