@@ -29,7 +29,7 @@ SEEDS ?= 1000
 CARGO_FLAGS ?=
 VENV ?= .venv
 BENCH_VENV ?= .venv-bench
-FUZZ_TARGETS ?= documents log requests segment wire
+FUZZ_TARGETS ?= archive documents grpc log requests segment wire
 FUZZ_SECONDS ?= 60
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -138,12 +138,15 @@ test-sim: setup-build ## Simulate the protocols under faults, SEEDS=1000
 sim-long: ## The same with SEEDS=100000, before a release
 	$(MAKE) test-sim SEEDS=100000
 
+# Not into the folder of the other builds: these crates are compiled in another way (fuzz/rustc.sh).
 .PHONY: fuzz
-fuzz: setup-build ## libFuzzer on what Brainy reads, FUZZ_SECONDS=60 each; needs nightly and cargo-fuzz (fuzz/README.md)
-	cd fuzz; for target in $(FUZZ_TARGETS); do \
+fuzz: setup-build ## libFuzzer on what Brainy reads, FUZZ_SECONDS=60 for each of FUZZ_TARGETS (fuzz/README.md)
+	RUSTC_WRAPPER="$(abspath fuzz/rustc.sh)" $(CARGO) build --locked --manifest-path fuzz/Cargo.toml \
+	    --target-dir "$(abspath $(TARGET))/fuzz" --bins
+	cd fuzz; mkdir -p artifacts; for target in $(FUZZ_TARGETS); do \
 	    mkdir -p found/$$target; \
-	    $(CARGO) +nightly fuzz run --fuzz-dir . $$target found/$$target corpus/$$target -- \
-	        -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=4096 -malloc_limit_mb=1024; \
+	    "$(abspath $(TARGET))/fuzz/debug/$$target" -max_total_time=$(FUZZ_SECONDS) -timeout=60 -rss_limit_mb=4096 \
+	        -malloc_limit_mb=1024 -artifact_prefix=artifacts/$$target- found/$$target corpus/$$target; \
 	done
 
 .PHONY: lint
@@ -222,6 +225,10 @@ crd: build ## Write the CRD's YAML and its reference from the Rust types
 	mv $(CRD).new $(CRD)
 	UPDATE_GOLDEN=1 $(CARGO) test $(CARGO_FLAGS) --workspace --test reference
 	$(MAKE) chart-docs
+
+.PHONY: openapi
+openapi: setup-build ## Write docs/reference/openapi.json, the API's description, from the code
+	UPDATE_GOLDEN=1 $(CARGO) test $(CARGO_FLAGS) --workspace --test api_http openapi::
 
 .PHONY: chart-docs
 chart-docs: venv ## Write the charts' schemas, READMEs and CRD from values.yaml and the CRD's YAML

@@ -4,7 +4,9 @@
 //! `fuzz_targets/` calls these functions with what libFuzzer makes up; the tests of brainy-dataplane call them with the
 //! corpora, on stable Rust.
 
+mod archive;
 mod documents;
+mod grpc;
 mod log;
 mod requests;
 mod segment;
@@ -21,7 +23,17 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 7] = [
+    Target {
+        name: "archive",
+        run: archive::run,
+        seeds: archive::seeds,
+    },
+    Target {
+        name: "grpc",
+        run: grpc::run,
+        seeds: grpc::seeds,
+    },
     Target {
         name: "documents",
         run: documents::run,

@@ -79,6 +79,7 @@ fn schema() -> VectorSchema {
             ("other".to_owned(), DenseParams::new(3, Distance::Cosine)),
         ]),
         sparse_vectors: BTreeMap::from([("terms".to_owned(), SparseParams::default())]),
+        ..VectorSchema::default()
     }
 }
 

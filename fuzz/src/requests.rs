@@ -13,7 +13,7 @@ use tower::ServiceExt;
 
 #[allow(dead_code, reason = "its own tests use more of it")]
 #[path = "../../dataplane/tests/api_http/memory.rs"]
-mod memory;
+pub(super) mod memory;
 
 /// What is asked, with a body that is understood.
 const ROUTES: [(&str, &str, &str); 26] = [
@@ -175,18 +175,23 @@ pub fn run(bytes: &[u8]) {
         .unwrap();
     runtime.block_on(async {
         let app = router(Arc::new(memory::Memory::default()), ApiConfig::default());
-        let schema = json!({
-            "vectors": {"size": 2, "distance": "Dot"},
-            "sparse_vectors": {"terms": {"modifier": "idf"}},
-        });
-        for (path, body) in [("", schema), ("/points", points())] {
-            let status = ask(&app, "PUT", path, body.to_string().into_bytes()).await;
-            assert_eq!(status, StatusCode::OK, "{path}");
-        }
+        prepared(&app).await;
         let status = ask(&app, method, path, body.to_vec()).await;
         let server = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
         assert!(!server, "{method} {path}: {status}");
     });
+}
+
+/// Makes the collection `c` with its points.
+pub(super) async fn prepared(app: &Router) {
+    let schema = json!({
+        "vectors": {"size": 2, "distance": "Dot"},
+        "sparse_vectors": {"terms": {"modifier": "idf"}},
+    });
+    for (path, body) in [("", schema), ("/points", points())] {
+        let status = ask(app, "PUT", path, body.to_string().into_bytes()).await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+    }
 }
 
 async fn ask(app: &Router, method: &str, path: &str, body: Vec<u8>) -> StatusCode {

@@ -39,6 +39,7 @@ fn schema() -> Arc<VectorSchema> {
     Arc::new(VectorSchema {
         vectors: BTreeMap::from([(String::new(), params), ("some".to_owned(), params)]),
         sparse_vectors: BTreeMap::from([("terms".to_owned(), SparseParams::default())]),
+        ..VectorSchema::default()
     })
 }
 

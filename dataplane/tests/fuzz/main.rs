@@ -170,6 +170,16 @@ fn rounds() -> u64 {
 }
 
 #[test]
+fn archives_of_snapshots() {
+    replay("archive", rounds());
+}
+
+#[test]
+fn messages_to_the_grpc_api() {
+    replay("grpc", rounds() / 10);
+}
+
+#[test]
 fn documents_in_the_bucket() {
     replay("documents", rounds());
 }
