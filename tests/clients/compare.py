@@ -1,9 +1,28 @@
 """Whether two answers to one request are the same."""
 
+import grpc
 import pytest
 from qdrant_client import models
+from qdrant_client.http.exceptions import UnexpectedResponse
 
 TOLERANCE = 1e-4
+EXACT = models.SearchParams(exact=True)
+
+
+def outcome(call, *arguments, **options):
+    """What became of a call, in words that are the same for all clients, and its answer."""
+    try:
+        return "done", call(*arguments, **options)
+    except UnexpectedResponse as e:
+        assert e.status_code in (400, 404, 422), e
+        return "missing" if e.status_code == 404 else "refused", None
+    except grpc.RpcError as e:
+        assert e.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT), e
+        return "missing" if e.code() == grpc.StatusCode.NOT_FOUND else "refused", None
+    except KeyError:
+        return "missing", None
+    except ValueError:
+        return "refused", None
 
 
 def near(score):

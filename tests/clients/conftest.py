@@ -20,11 +20,15 @@ import signal
 import subprocess
 import time
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from qdrant_client import QdrantClient, models
+
+import generate
+from world import World, fill
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -132,6 +136,39 @@ def client(url):
         made = QdrantClient(url=url, api_key=os.environ.get("BRAINY_API_KEY"), timeout=REQUEST_SECONDS)
     yield made
     made.close()
+
+
+@contextmanager
+def random_world(client, indexes):
+    made = World(client, QdrantClient(":memory:"), f"world-{uuid.uuid4().hex[:8]}")
+    try:
+        fill(made)
+        for field, kind in indexes.items():
+            client.create_payload_index(made.name, field_name=field, field_schema=kind)
+        yield made
+    finally:
+        client.delete_collection(made.name)
+        made.reference.close()
+
+
+@pytest.fixture(scope="session")
+def plain(client):
+    """The collection of random points that the comparisons read."""
+    with random_world(client, {}) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def indexed(client):
+    """The same with indexes of the payload fields, which some requests need."""
+    with random_world(client, generate.INDEXES) as made:
+        yield made
+
+
+@pytest.fixture(scope="session", params=["plain", "indexed"])
+def world(request):
+    """Both, one after the other."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ MULTI = {
 }
 SPARSE = {"terms": models.SparseVectorParams()}
 VECTORS = [*DENSE, *MULTI, *SPARSE]
+SIMILARITIES = ["cosine", "dot", "pages", "terms"]
 
 # The payload fields that have one kind of value, and the index for each.
 INDEXES = {
@@ -104,6 +105,10 @@ def payload(rng):
         made["title"] = " ".join(rng.choices(WORDS, k=rng.randint(1, 6)))
     if rng.random() < 0.6:
         made["parts"] = [{"size": rng.randint(1, 3), "kind": rng.choice(SHAPES)} for _ in range(rng.randint(0, 3))]
+    if rng.random() < 0.5:
+        made["home"] = {"lon": rng.uniform(-180, 180), "lat": rng.uniform(-90, 90)}
+    if rng.random() < 0.5:
+        made["made"] = f"2024-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}T00:00:00Z"
     if rng.random() < 0.5:
         made["mixed"] = [rng.choice([1, 1.0, "1", True, None, [], [1, 2], {"a": 1}]) for _ in range(rng.randint(0, 3))]
     if rng.random() < 0.1:

@@ -1,74 +1,11 @@
 """The same data and requests to Brainy and to the client's in-process imitation of Qdrant: reads."""
 
-import random
-import uuid
-
-import pytest
 from hypothesis import event, given
-from hypothesis import strategies as st
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
 
 import generate
-from compare import assert_best, assert_same_records, described
-
-POINTS = 240
-EXACT = models.SearchParams(exact=True)
-
-
-class World:
-    """One collection, here and in the imitation."""
-
-    def __init__(self, client, reference, name):
-        self.client, self.reference, self.name = client, reference, name
-
-    @property
-    def both(self):
-        return self.client, self.reference
-
-    def ask(self, method, **request):
-        """What both say to one request."""
-        return [getattr(each, method)(self.name, **request) for each in self.both]
-
-
-def fill(world):
-    """Points with all kinds of vectors, some of which were changed, stripped or deleted afterwards."""
-    rng = random.Random(20)
-    points = [
-        models.PointStruct(id=generate.point_id(i), vector=generate.vectors(rng), payload=generate.payload(rng))
-        for i in range(POINTS)
-    ]
-
-    def some(count):
-        return [generate.point_id(i) for i in rng.sample(range(POINTS), count)]
-
-    moved = [models.PointVectors(id=i, vector={"dot": generate.vector(rng, "dot")}) for i in some(20)]
-    stripped, changed, removed = some(20), generate.any_filter(rng, POINTS), some(15)
-    for each in world.both:
-        each.create_collection(
-            world.name, vectors_config=generate.DENSE | generate.MULTI, sparse_vectors_config=generate.SPARSE
-        )
-        each.upload_points(world.name, points=points, batch_size=50, wait=True)
-        each.update_vectors(world.name, points=moved)
-        each.delete_vectors(world.name, vectors=["cosine", "pages", "terms"], points=stripped)
-        each.set_payload(world.name, payload={"marked": True}, points=changed)
-        each.delete(world.name, points_selector=removed)
-
-
-@pytest.fixture(scope="module", params=[{}, generate.INDEXES], ids=["plain", "indexed"])
-def world(client, request):
-    made = World(client, QdrantClient(":memory:"), f"world-{uuid.uuid4().hex[:8]}")
-    try:
-        fill(made)
-        for field, kind in request.param.items():
-            client.create_payload_index(made.name, field_name=field, field_schema=kind)
-        yield made
-    finally:
-        client.delete_collection(made.name)
-        made.reference.close()
-
-
-def randomness():
-    return st.randoms(use_true_random=False, note_method_calls=False)
+from compare import EXACT, assert_best, assert_same_records, described
+from world import POINTS, randomness
 
 
 @given(rng=randomness())

@@ -2,15 +2,13 @@
 
 import uuid
 
-import grpc
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import UnexpectedResponse
 
 import generate
-from compare import assert_same_records, described
+from compare import assert_same_records, described, outcome
+from world import randomness
 
 IDS = 12
 STEPS = 6
@@ -21,7 +19,19 @@ VECTORS = {
     "pages": models.VectorParams(size=SIZE, distance=models.Distance.DOT, multivector_config=generate.MAX_SIM),
 }
 SPARSE = {"terms": models.SparseVectorParams()}
-PATHS = ["n", "word", "tags", "tags[]", "tags[0]", "in.n", "in.deep.n", "parts[].n", "parts[1].n", "parts[0]", "nowhere"]
+PATHS = [
+    "n",
+    "word",
+    "tags",
+    "tags[]",
+    "tags[0]",
+    "in.n",
+    "in.deep.n",
+    "parts[].n",
+    "parts[1].n",
+    "parts[0]",
+    "nowhere",
+]
 
 
 def vector(rng, name):
@@ -113,13 +123,23 @@ def batch(rng):
     return [rng.choice(kinds)() for _ in range(rng.randint(1, 3))]
 
 
+def conditional(rng):
+    """Whether points that are there are written over, and which; and whether others are made."""
+    return {
+        "update_filter": condition(rng) if rng.random() < 0.7 else None,
+        "update_mode": rng.choice([None, *models.UpdateMode]),
+    }
+
+
 def change(rng):
     """One call of the client: its method and its arguments."""
     return rng.choice(
         [
             lambda: ("upsert", {"points": points(rng)}),
             lambda: ("upsert", {"points": columns(rng)}),
+            lambda: ("upsert", {"points": points(rng), **conditional(rng)}),
             lambda: ("update_vectors", {"points": moved(rng)}),
+            lambda: ("update_vectors", {"points": moved(rng), "update_filter": condition(rng)}),
             lambda: ("delete_vectors", {"vectors": rng.sample([*VECTORS, *SPARSE], 2), "points": selector(rng)}),
             lambda: (
                 "set_payload",
@@ -138,23 +158,6 @@ def change(rng):
     )()
 
 
-def outcome(client, name, method, arguments):
-    """What became of a call: done, or why not."""
-    try:
-        getattr(client, method)(name, **arguments)
-    except UnexpectedResponse as e:
-        assert e.status_code in (400, 404, 422), e
-        return "missing" if e.status_code == 404 else "refused"
-    except grpc.RpcError as e:
-        assert e.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT), e
-        return "missing" if e.code() == grpc.StatusCode.NOT_FOUND else "refused"
-    except KeyError:
-        return "missing"
-    except ValueError:
-        return "refused"
-    return "done"
-
-
 @pytest.fixture(scope="module")
 def both(client):
     """A collection here and in the imitation."""
@@ -169,7 +172,7 @@ def both(client):
         reference.close()
 
 
-@given(rng=st.randoms(use_true_random=False))
+@given(rng=randomness())
 def test_changes_leave_the_same_points(both, rng):
     client, reference, name = both
     everything = models.Filter()
@@ -180,7 +183,7 @@ def test_changes_leave_the_same_points(both, rng):
         method, arguments = ("upsert", {"points": points(rng)}) if number == 0 else change(rng)
         history.append(f"{method}({described(arguments)})")
         about = "\n".join(history)
-        results = [outcome(each, name, method, arguments) for each in (client, reference)]
+        results = [outcome(getattr(each, method), name, **arguments)[0] for each in (client, reference)]
         assert results[0] == results[1], about
         pages = [each.scroll(name, limit=IDS, with_vectors=True)[0] for each in (client, reference)]
         assert_same_records(*pages, about)

@@ -102,8 +102,6 @@ def test_a_retriever(client, name):
 
 
 def test_the_asynchronous_methods(client, name):
-    import asyncio
-
     store = store_of(client, name, RetrievalMode.DENSE)
 
     async def search():

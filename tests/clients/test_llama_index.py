@@ -63,7 +63,9 @@ def where(key, value, operator=FilterOperator.EQ):
     return MetadataFilter(key=key, value=value, operator=operator)
 
 
-@pytest.mark.parametrize("mode", [VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.HYBRID])
+@pytest.mark.parametrize(
+    "mode", [VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.HYBRID]
+)
 def test_nodes_are_found_by_similarity(store, mode):
     found = store.query(query("a fox in the hen house", mode=mode))
     assert found.ids[0] == IDS[1]

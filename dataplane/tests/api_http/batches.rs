@@ -54,8 +54,9 @@ async fn nothing_is_applied_when_one_operation_is_wrong() {
 async fn a_failure_in_the_middle_says_where_and_can_be_repeated() {
     let server = Server::with_points().await;
     let before = server.memory.request_ids().len();
+    // Two writes and the look for the points that the second of them names.
     server.memory.inject(
-        2,
+        3,
         Fault::Fail(ServiceError::Unknown("no answer".to_owned())),
     );
     let id = [("brainy-request-id", "00000000000000000000000000000007")];
