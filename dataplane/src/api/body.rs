@@ -106,7 +106,8 @@ pub(crate) async fn discard(body: axum::body::Body, limit: usize) {
     }
 }
 
-fn broken(error: &axum::Error) -> ApiError {
+/// Why a body did not arrive as a whole.
+pub(super) fn broken(error: &axum::Error) -> ApiError {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(at) = cause {
         if at.is::<SlowBody>() {

@@ -321,7 +321,12 @@ impl Node {
         }
     }
 
-    pub(super) fn not_assigned(&self, view: &View, partition: &PartitionId, reason: &str) -> ServiceError {
+    pub(super) fn not_assigned(
+        &self,
+        view: &View,
+        partition: &PartitionId,
+        reason: &str,
+    ) -> ServiceError {
         // A collection that was dropped has no partitions left; saying so beats waiting.
         if view.manifest.is_some() && view.by_uid(&partition.collection).is_none() {
             return ServiceError::NoSuchCollection(partition.collection.to_string());

@@ -124,6 +124,20 @@ fn certificates_that_cannot_be_used_are_refused_by_name_at_the_start() {
 }
 
 #[test]
+fn a_port_for_grpc_that_is_taken_is_refused_by_the_name_of_its_option() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = brainyd(&["--listen", "127.0.0.1:0", "--data-dir", text(dir.path())]);
+    let (code, said) = ended(command.args(["--grpc-listen", &address]));
+    assert_eq!(code, Some(75), "{said}");
+    assert!(
+        said.contains(&address) && said.contains("--grpc-listen off"),
+        "{said}"
+    );
+}
+
+#[test]
 fn pre_stop_ends_well_whatever_it_meets_and_says_why() {
     let files = Certificates::new();
     let dir = tempfile::tempdir().unwrap();

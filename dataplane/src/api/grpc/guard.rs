@@ -3,17 +3,20 @@
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use tonic::{Code, Status};
 
 use super::methods;
 use super::status::status;
+use crate::admission::RequestMemory;
 use crate::api::AppState;
 use crate::api::auth::Access;
+use crate::api::body::broken;
 use crate::api::errors::ApiError;
 use crate::api::extract::{Call, Params};
 use crate::api::guard::{Class, REQUEST_ID, Started, panic_text};
@@ -50,7 +53,7 @@ pub(super) async fn observe(
 }
 
 fn refuse(status: Status) -> Response {
-    status.into_http::<axum::body::Body>()
+    status.into_http::<Body>()
 }
 
 /// Per method: the key, the metadata, the time limit.
@@ -75,7 +78,11 @@ pub(super) async fn guard(
         return next.run(request).await;
     };
     let limits = state.service.limits();
-    let timeout = asked.map_or(limits.timeout, |t| t.min(limits.timeout));
+    let longest = match class {
+        Class::Transfer => Duration::MAX,
+        _ => limits.timeout,
+    };
+    let timeout = asked.map_or(longest, |t| t.min(longest));
     let request_id = params.request_id;
     let started = request
         .extensions()
@@ -88,6 +95,9 @@ pub(super) async fn guard(
         params,
         started,
     });
+    // Held until the request has ended, however it ends.
+    let memory = RequestMemory::new(&state.requests);
+    let request = metered(request, memory.clone());
     let mut response = match tokio::time::timeout(timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => refuse(status(class.timed_out(timeout))),
@@ -98,6 +108,17 @@ pub(super) async fn guard(
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// A request whose body takes `memory` as it arrives.
+fn metered(request: Request, memory: RequestMemory) -> Request {
+    let (parts, body) = request.into_parts();
+    let chunks = body.into_data_stream().map(move |chunk| {
+        let chunk = chunk.map_err(|e| status(broken(&e)))?;
+        memory.body(chunk.len()).map_err(status)?;
+        Ok::<_, Status>(chunk)
+    });
+    Request::from_parts(parts, Body::from_stream(chunks))
 }
 
 /// Web pages can send other content types across origins without asking first.

@@ -53,10 +53,9 @@ pub(super) fn class(path: &str) -> Option<Class> {
             | "UpdateCollectionClusterSetup"
             | "CreateShardKey"
             | "DeleteShardKey",
-        )
-        | ("Snapshots", "Create" | "List" | "Delete" | "CreateFull" | "ListFull" | "DeleteFull") => {
-            Class::Change
-        }
+        ) => Class::Change,
+        ("Snapshots", "List" | "ListFull") => Class::Read,
+        ("Snapshots", "Create" | "Delete" | "CreateFull" | "DeleteFull") => Class::Transfer,
         _ => return None,
     })
 }
