@@ -6,7 +6,7 @@ use crate::error::ServiceError;
 use crate::model::{Condition, Filter, ListRequest, PointId};
 
 /// A listing, checked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PlannedList {
     /// The request; its limit includes the offset.
     pub(super) request: ListRequest,

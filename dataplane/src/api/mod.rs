@@ -31,9 +31,12 @@ mod errors;
 mod existing;
 mod extract;
 mod facet;
+mod grouping;
+mod groups;
 mod grpc;
 mod guard;
 mod listing;
+mod matrix;
 pub mod metrics;
 pub mod openapi;
 mod ops;
@@ -90,6 +93,8 @@ fn table() -> Routes {
         .merge(facet::routes())
         .merge(aliases::routes())
         .merge(cluster::routes())
+        .merge(groups::routes())
+        .merge(matrix::routes())
         .merge(ops::routes())
         .merge(snapshots::routes())
 }

@@ -3,6 +3,7 @@
 //!
 //! Every search asks the whole collection, and fusion works on these results, so that it does not depend on partitions.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use brainy_coordination::types::LogPosition;
@@ -16,7 +17,7 @@ use crate::model::{
 };
 
 /// A search, checked; its vector is perhaps still to be looked up.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PlannedSearch {
     /// The request; its vector is empty while `like` is set.
     pub(super) request: SearchRequest,
@@ -46,7 +47,7 @@ pub(super) enum Fusion {
 }
 
 /// A fusion, checked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PlannedFusion {
     pub(super) fusion: Fusion,
     /// How many of the best to keep (offset already added).
@@ -62,7 +63,7 @@ pub(super) struct PlannedFusion {
 }
 
 /// What comes of a step: hits, best first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ranked {
     hits: Vec<ScoredPoint>,
     /// Whether a higher score is better.
@@ -70,7 +71,7 @@ pub(super) struct Ranked {
 }
 
 /// A step of a query, with the steps whose results it takes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Step {
     /// A search: of the points that its sources found, if it has any, else of all.
     Search(Box<PlannedSearch>, Vec<Step>),
@@ -91,6 +92,52 @@ pub(super) struct Finish {
 }
 
 impl Step {
+    /// Whether this step asks all points, not those that others found.
+    pub(super) fn is_leaf(&self) -> bool {
+        matches!(self, Self::Search(_, sources) | Self::List(_, sources) if sources.is_empty())
+    }
+
+    /// The same step of points that match `filter` too, the best `limit` of them; for a step that asks all points.
+    pub(super) fn narrowed(&self, filter: Filter, limit: usize) -> Self {
+        let mut step = self.clone();
+        let parts = match &mut step {
+            Self::Search(search, _) => {
+                Some((&mut search.request.filter, &mut search.request.limit))
+            }
+            Self::List(list, _) => Some((&mut list.request.filter, &mut list.request.limit)),
+            Self::Fuse(..) | Self::Done(_) => None,
+        };
+        if let Some((own, most)) = parts {
+            *own = both(own.as_ref(), Some(filter));
+            *most = limit;
+        }
+        step
+    }
+
+    /// Which of two results of a step that asks all points comes first.
+    pub(super) fn compare(
+        &self,
+        schema: &VectorSchema,
+        a: &ScoredPoint,
+        b: &ScoredPoint,
+    ) -> Ordering {
+        if let Self::List(list, _) = self {
+            let order = &list.request.order;
+            return order.compare(&order.place(a), &order.place(b));
+        }
+        let similarity = match self {
+            Self::Search(search, _) => is_similarity(schema, &search.request.using),
+            _ => true,
+        };
+        let by_score = a.score.total_cmp(&b.score);
+        let best_first = if similarity {
+            by_score.reverse()
+        } else {
+            by_score
+        };
+        best_first.then_with(|| a.record.id.cmp(&b.record.id))
+    }
+
     /// What is to be done with the results of this step, the last of a query.
     pub(super) fn finish(&self) -> Finish {
         match self {

@@ -225,7 +225,7 @@ pub(super) async fn many<T: IntoPlan>(
     run(call, name, schema, plans).await
 }
 
-fn checks<'a>(call: &'a Call, collection: &'a Collection) -> Checks<'a> {
+pub(super) fn checks<'a>(call: &'a Call, collection: &'a Collection) -> Checks<'a> {
     Checks {
         schema: &collection.spec.schema,
         limits: &call.limits,
@@ -233,13 +233,24 @@ fn checks<'a>(call: &'a Call, collection: &'a Collection) -> Checks<'a> {
     }
 }
 
-/// Carries out queries: the searches of all of them that can run are one request, those that wait for them the next.
 async fn run(
     call: &Call,
     name: &str,
     schema: &VectorSchema,
-    mut plans: Vec<Step>,
+    plans: Vec<Step>,
 ) -> Result<Vec<Vec<HitDto>>, ServiceError> {
+    let lists = found(call, name, schema, plans).await?.into_iter();
+    let hits = |list: Vec<ScoredPoint>| list.into_iter().map(HitDto::from).collect();
+    Ok(lists.map(hits).collect())
+}
+
+/// Carries out queries: the searches of all of them that can run are one request, those that wait for them the next.
+pub(super) async fn found(
+    call: &Call,
+    name: &str,
+    schema: &VectorSchema,
+    mut plans: Vec<Step>,
+) -> Result<Vec<Vec<ScoredPoint>>, ServiceError> {
     look_up(call, name, &mut plans).await?;
     let finishes: Vec<Finish> = plans.iter().map(Step::finish).collect();
     loop {
@@ -281,7 +292,7 @@ async fn complete(
     name: &str,
     hits: Vec<ScoredPoint>,
     finish: Finish,
-) -> Result<Vec<HitDto>, ServiceError> {
+) -> Result<Vec<ScoredPoint>, ServiceError> {
     let mut hits: Vec<ScoredPoint> = hits.into_iter().skip(finish.offset).collect();
     if let Some((with_payload, with_vector)) = finish.fetch.filter(|_| !hits.is_empty()) {
         let request = RetrieveRequest {
@@ -303,11 +314,15 @@ async fn complete(
             None => false,
         });
     }
-    Ok(hits.into_iter().map(HitDto::from).collect())
+    Ok(hits)
 }
 
 /// Fetches the vectors of the points that queries name.
-async fn look_up(call: &Call, name: &str, plans: &mut [Step]) -> Result<(), ServiceError> {
+pub(super) async fn look_up(
+    call: &Call,
+    name: &str,
+    plans: &mut [Step],
+) -> Result<(), ServiceError> {
     let mut searches = Vec::new();
     plans
         .iter_mut()

@@ -26,19 +26,6 @@ const ROUTES: &[(&str, &str)] = &[
         "/collections/{name}/optimizations",
         "Qdrant's optimizer report",
     ),
-    ("/collections/{name}/points/query/groups", "grouped queries"),
-    (
-        "/collections/{name}/points/search/groups",
-        "grouped queries",
-    ),
-    (
-        "/collections/{name}/points/search/matrix/pairs",
-        "distance matrices",
-    ),
-    (
-        "/collections/{name}/points/search/matrix/offsets",
-        "distance matrices",
-    ),
     ("/collections/{name}/points/recommend", "recommendations"),
     (
         "/collections/{name}/points/recommend/{*rest}",

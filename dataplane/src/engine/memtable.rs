@@ -19,12 +19,11 @@ use brainy_index::near::{Near, TopK};
 use brainy_index::vectors::stride;
 use parking_lot::RwLock;
 
-use crate::model::{Payload, PointId, SparseVector, VectorSchema, VectorSelector, Vectors};
+use crate::model::{PointId, SparseVector, VectorSchema, VectorSelector, Vectors};
 
 use super::error::EngineError;
 use super::filter::CompiledFilter;
 use super::interrupt;
-use super::payload;
 use super::query::Query;
 use super::stored::{self, DenseRows, Named, RowVectors, SparseRef};
 use super::terms::{Frequencies, TermCounts};
@@ -385,7 +384,7 @@ impl Memtable {
             .map(|(id, _)| *id)
         {
             if let Some(slot) = inner.live_slot(id, tick)
-                && matches(&inner.slots[slot as usize], filter)?
+                && self.matches(&inner, slot, filter)?
             {
                 ids.push(id);
             }
@@ -405,7 +404,7 @@ impl Memtable {
     ) -> Result<usize, EngineError> {
         let mut count = 0;
         self.for_live(tick, |inner, number| {
-            count += usize::from(matches(&inner.slots[number as usize], filter)?);
+            count += usize::from(self.matches(inner, number, filter)?);
             Ok(())
         })?;
         Ok(count)
@@ -422,7 +421,7 @@ impl Memtable {
             let slot = &inner.slots[number as usize];
             if let Some(distance) = query.distance(&inner.vectors(number))
                 && top.admits(distance)
-                && matches(slot, query.filter)?
+                && self.matches(inner, number, query.filter)?
             {
                 top.push(Near {
                     distance,
@@ -446,7 +445,7 @@ impl Memtable {
             return Ok(None);
         };
         let distance = query.distance(&inner.vectors(slot));
-        match matches(&inner.slots[slot as usize], query.filter)? {
+        match self.matches(&inner, slot, query.filter)? {
             true => Ok(distance),
             false => Ok(None),
         }
@@ -485,15 +484,4 @@ impl Memtable {
             start = end;
         }
     }
-}
-
-fn matches(slot: &Slot, filter: Option<&CompiledFilter>) -> Result<bool, EngineError> {
-    let (Some(filter), Some(bytes)) = (filter, &slot.payload) else {
-        return Ok(true);
-    };
-    let fields = match filter.keys() {
-        [] => Payload::new(),
-        keys => payload::decode_keys(bytes, keys)?,
-    };
-    Ok(filter.matches(slot.id, &fields))
 }

@@ -122,7 +122,7 @@ fn upsert_if(
             (None, _) => true,
             (Some(before), _) => filter
                 .as_ref()
-                .is_none_or(|filter| filter.matches(before.id, &before.payload)),
+                .is_none_or(|filter| filter.matches_point(before)),
         };
         if write {
             written.insert(point.id, point);
@@ -150,10 +150,7 @@ fn update_vectors(
         let Some(mut point) = view.get(id)? else {
             continue;
         };
-        if filter
-            .as_ref()
-            .is_some_and(|f| !f.matches(id, &point.payload))
-        {
+        if filter.as_ref().is_some_and(|f| !f.matches_point(&point)) {
             continue;
         }
         let before = point.vectors.clone();
@@ -277,9 +274,7 @@ impl PointView for OverlayView<'_> {
         ids.retain(|id| !pending.contains_key(id));
         ids.extend(pending.values().filter_map(|(_, point)| {
             let point = point.as_ref()?;
-            compiled
-                .matches(point.id, &point.payload)
-                .then_some(point.id)
+            compiled.matches_point(point).then_some(point.id)
         }));
         ids.sort_unstable();
         Ok(ids)

@@ -15,7 +15,7 @@ impl PointView for Map {
         Ok(self
             .0
             .values()
-            .filter(|p| compiled.matches(p.id, &p.payload))
+            .filter(|p| compiled.matches_point(p))
             .map(|p| p.id)
             .collect())
     }

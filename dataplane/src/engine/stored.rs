@@ -103,6 +103,14 @@ pub(crate) trait RowVectors {
     fn sparse(&self, field: usize) -> Option<SparseRef<'_>>;
 }
 
+/// Whether `row` has a vector of this name.
+pub(crate) fn has(schema: &VectorSchema, row: &dyn RowVectors, name: &str) -> bool {
+    let dense = schema.vectors.keys().position(|n| n == name);
+    let sparse = schema.sparse_vectors.keys().position(|n| n == name);
+    dense.is_some_and(|field| !row.dense(field).is_empty())
+        || sparse.is_some_and(|field| row.sparse(field).is_some())
+}
+
 /// A copy of the vectors of `row` that are wanted.
 pub(crate) fn collect(
     schema: &VectorSchema,

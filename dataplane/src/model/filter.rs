@@ -37,6 +37,10 @@ pub enum Condition {
     Field(FieldCondition),
     /// The id is one of these.
     HasId(Vec<PointId>),
+    /// The point has a vector of this name.
+    HasVector(String),
+    /// The hash of the id falls into this slice.
+    Slice(Slice),
     /// The field (dotted path) is missing, null or an empty array.
     IsEmpty(String),
     /// The field (dotted path) is present and null.
@@ -45,6 +49,15 @@ pub enum Condition {
     Filter(Box<Filter>),
     /// One element of an array of objects fulfils a whole filter.
     Nested(Box<Nested>),
+}
+
+/// One of several parts of all points, which belong to parts as a hash of their ids says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slice {
+    /// How many parts there are, at least 1.
+    pub total: u64,
+    /// Which of them, from 0 on.
+    pub index: u64,
 }
 
 /// A filter on the objects in an array: holds when it holds for one of them.

@@ -17,7 +17,7 @@ pub use collection::{
 };
 pub use filter::{
     Condition, DateRange, FieldCondition, Filter, GeoArea, GeoPoint, MatchValue, MinShould, Nested,
-    Range, Scalar, Words, WordsNeed,
+    Range, Scalar, Slice, Words, WordsNeed,
 };
 pub use listing::{
     FacetCount, FacetRequest, FacetValue, FacetValues, FieldOrder, ListOrder, ListRequest,

@@ -14,6 +14,7 @@ mod collections;
 mod conditional;
 mod errors;
 mod grpc;
+mod groups;
 mod hybrid;
 mod limits;
 mod listing;

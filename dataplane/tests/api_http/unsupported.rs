@@ -90,22 +90,6 @@ async fn kinds_of_queries() {
 }
 
 #[tokio::test]
-async fn kinds_of_conditions() {
-    let cases = [
-        (
-            json!({"filter": {"must": [{"has_vector": "a"}]}}),
-            "has_vector",
-        ),
-        (
-            json!({"filter": {"must": [{"slice": {"total": 2, "index": 0}}]}}),
-            "slice",
-        ),
-    ];
-    each("POST", "/collections/c/points/count", &cases).await;
-    each("POST", "/collections/c/points/delete", &cases).await;
-}
-
-#[tokio::test]
 async fn kinds_of_collections() {
     let server = Server::new(ApiConfig::default());
     let with = |field: &str, value: Value| {
@@ -180,13 +164,6 @@ async fn routes() {
         ("POST", "/collections/c/snapshots", "snapshot"),
         ("GET", "/snapshots", "snapshot"),
         ("GET", "/snapshots/a", "snapshot"),
-        ("POST", "/collections/c/points/query/groups", "grouped"),
-        ("POST", "/collections/c/points/search/groups", "grouped"),
-        (
-            "POST",
-            "/collections/c/points/search/matrix/pairs",
-            "distance matrices",
-        ),
         ("POST", "/collections/c/points/recommend", "recommendations"),
         (
             "POST",

@@ -9,12 +9,12 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::geo::{GeoBoxDto, GeoPolygonDto, GeoRadiusDto};
-use super::{Given, at_most, check_paths, refuse};
+use super::{at_most, check_paths};
 use crate::engine::filter::datetime;
 use crate::error::ServiceError;
 use crate::model::{
     Condition, DateRange, FieldCondition, Filter, MatchValue, MinShould, Nested, PointId, Range,
-    Scalar, Words, WordsNeed,
+    Scalar, Slice, Words, WordsNeed,
 };
 
 /// `{"must": ..., "should": ..., "must_not": ..., "min_should": ...}`.
@@ -89,14 +89,25 @@ pub(crate) struct ConditionDto {
     pub(crate) is_null: Option<Emptiness>,
     // Of their own.
     pub(crate) has_id: Option<Vec<PointId>>,
-    pub(crate) has_vector: Given,
-    pub(crate) slice: Given,
+    pub(crate) has_vector: Option<String>,
+    pub(crate) slice: Option<SliceDto>,
     pub(crate) nested: Option<Box<NestedDto>>,
     // A filter inside.
     pub(crate) must: Option<OneOrMany<ConditionDto>>,
     pub(crate) should: Option<OneOrMany<ConditionDto>>,
     pub(crate) must_not: Option<OneOrMany<ConditionDto>>,
     pub(crate) min_should: Option<MinShouldDto>,
+}
+
+/// One of `total` parts of all points, chosen by a hash of their ids.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SliceDto {
+    /// How many parts there are.
+    #[schemars(range(min = 1))]
+    pub(crate) total: u64,
+    /// Which of them, below `total`.
+    pub(crate) index: u64,
 }
 
 /// `true` beside a key, or `{"key": ...}`.
@@ -268,11 +279,16 @@ impl FilterDto {
 
 impl ConditionDto {
     fn into_model(self, max_list: usize) -> Result<Condition, ServiceError> {
-        refuse(&[
-            ("filter condition 'has_vector'", self.has_vector.is_some()),
-            ("filter condition 'slice'", self.slice.is_some()),
-        ])?;
         let mut found = Vec::new();
+        found.extend(self.has_vector.map(Condition::HasVector));
+        if let Some(SliceDto { total, index }) = self.slice {
+            if index >= total {
+                return Err(ServiceError::BadRequest(format!(
+                    "filter: slice.index is {index}, it must be below slice.total, which is {total} and at least 1"
+                )));
+            }
+            found.push(Condition::Slice(Slice { total, index }));
+        }
         if let Some(ids) = self.has_id {
             at_most("filter condition 'has_id'", ids.len(), max_list)?;
             found.push(Condition::HasId(ids));

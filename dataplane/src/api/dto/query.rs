@@ -22,7 +22,7 @@ use crate::model::{
 use crate::service::Limits;
 
 /// Results when the request does not say how many.
-const DEFAULT_LIMIT: usize = 10;
+pub(super) const DEFAULT_LIMIT: usize = 10;
 
 /// Most candidates per result that codes may be asked for.
 const MAX_OVERSAMPLING: f32 = 100.0;

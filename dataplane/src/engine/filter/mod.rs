@@ -6,12 +6,15 @@
 
 pub mod datetime;
 pub mod geo;
+mod slice;
 pub(crate) mod value;
 pub(crate) mod words;
 
 use serde_json::Value;
 
-use crate::model::{Condition, FieldCondition, Filter, MinShould, Nested, Payload, PointId};
+use crate::model::{
+    Condition, FieldCondition, Filter, MinShould, Nested, Payload, Point, PointId, Slice,
+};
 
 use super::error::EngineError;
 use super::path::{Path, Step};
@@ -22,6 +25,15 @@ pub(crate) use value::{ScalarSet, Test, WordTest};
 pub struct CompiledFilter {
     root: Node,
     keys: Vec<String>,
+}
+
+/// What filters ask of a point besides its payload.
+#[derive(Clone, Copy)]
+pub struct Subject<'p> {
+    /// Its id.
+    pub id: PointId,
+    /// Whether it has a vector of this name.
+    pub has_vector: &'p dyn Fn(&str) -> bool,
 }
 
 /// A combination of conditions.
@@ -40,6 +52,8 @@ pub(crate) enum Leaf {
     Field(Path, Test),
     /// Sorted.
     HasId(Vec<PointId>),
+    HasVector(String),
+    Slice(Slice),
     IsEmpty(Path),
     IsNull(Path),
     Filter(Node),
@@ -68,8 +82,18 @@ impl CompiledFilter {
 
     /// Whether the point matches. Only [`Self::keys`] of the payload matter.
     #[must_use]
-    pub fn matches(&self, id: PointId, payload: &Payload) -> bool {
-        self.root.holds(Some(id), payload)
+    pub fn matches(&self, point: Subject<'_>, payload: &Payload) -> bool {
+        self.root.holds(Some(point), payload)
+    }
+
+    /// Whether a whole point matches.
+    #[must_use]
+    pub fn matches_point(&self, point: &Point) -> bool {
+        let subject = Subject {
+            id: point.id,
+            has_vector: &|name| point.vectors.get(name).is_some(),
+        };
+        self.matches(subject, &point.payload)
     }
 
     /// The conditions.
@@ -120,6 +144,8 @@ fn compile_condition(condition: &Condition, keys: &mut Vec<String>) -> Result<Le
             ids.dedup();
             Leaf::HasId(ids)
         }
+        Condition::HasVector(name) => Leaf::HasVector(name.clone()),
+        Condition::Slice(slice) => Leaf::Slice(*slice),
         Condition::IsEmpty(key) => Leaf::IsEmpty(path(key)?),
         Condition::IsNull(key) => Leaf::IsNull(path(key)?),
         Condition::Filter(inner) => Leaf::Filter(compile(inner, keys)?),
@@ -137,9 +163,9 @@ fn compile_condition(condition: &Condition, keys: &mut Vec<String>) -> Result<Le
 }
 
 impl Node {
-    /// `id` is absent for what is no point.
-    fn holds(&self, id: Option<PointId>, payload: &Payload) -> bool {
-        let holds = |leaf: &Leaf| leaf.holds(id, payload);
+    /// `point` is absent for what is no point.
+    fn holds(&self, point: Option<Subject<'_>>, payload: &Payload) -> bool {
+        let holds = |leaf: &Leaf| leaf.holds(point, payload);
         let enough = |leaves: &[Leaf], count: usize| {
             leaves.iter().filter(|leaf| holds(leaf)).take(count).count() >= count
         };
@@ -154,7 +180,7 @@ impl Node {
 }
 
 impl Leaf {
-    fn holds(&self, id: Option<PointId>, payload: &Payload) -> bool {
+    fn holds(&self, point: Option<Subject<'_>>, payload: &Payload) -> bool {
         match self {
             Self::Field(path, Test::Count(range)) => {
                 let mut present = false;
@@ -168,11 +194,15 @@ impl Leaf {
                 Value::Array(items) => items.iter().any(|item| test.holds(item)),
                 single => test.holds(single),
             }),
-            Self::HasId(ids) => id.is_some_and(|id| ids.binary_search(&id).is_ok()),
+            Self::HasId(ids) => point.is_some_and(|p| ids.binary_search(&p.id).is_ok()),
+            Self::HasVector(name) => point.is_some_and(|p| (p.has_vector)(name)),
+            Self::Slice(Slice { total, index }) => {
+                point.is_some_and(|p| slice::slice_of(p.id, *total) == *index)
+            }
             // Empty unless some value at the path is neither null nor an empty array.
             Self::IsEmpty(path) => !path.any(payload, &mut value::is_something),
             Self::IsNull(path) => path.any(payload, &mut value::has_null),
-            Self::Filter(node) => node.holds(id, payload),
+            Self::Filter(node) => node.holds(point, payload),
             Self::Nested(path, node) => path.any(payload, &mut |v| match v {
                 Value::Array(items) => items
                     .iter()

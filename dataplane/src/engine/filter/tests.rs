@@ -23,7 +23,35 @@ fn holds(condition: Condition, payload: &Value) -> bool {
     };
     CompiledFilter::new(&filter)
         .unwrap()
-        .matches(PointId::Num(7), payload.as_object().unwrap())
+        .matches(point(7), payload.as_object().unwrap())
+}
+
+/// A point whose vectors are `a` and `b`.
+fn point(id: u64) -> Subject<'static> {
+    Subject {
+        id: PointId::Num(id),
+        has_vector: &|name| matches!(name, "a" | "b"),
+    }
+}
+
+#[test]
+fn vectors_and_slices_are_of_points_alone() {
+    let has = |name: &str| Condition::HasVector(name.into());
+    let payload = json!({"parts": [{}]});
+    assert!(holds(has("a"), &payload));
+    assert!(!holds(has(""), &payload));
+    let slices = (0..5).map(|index| Condition::Slice(Slice { total: 5, index }));
+    assert_eq!(slices.filter(|s| holds(s.clone(), &payload)).count(), 1);
+    for condition in [has("a"), Condition::Slice(Slice { total: 1, index: 0 })] {
+        let inside = Condition::Nested(Box::new(Nested {
+            key: "parts".into(),
+            filter: Filter {
+                must: vec![condition],
+                ..Filter::default()
+            },
+        }));
+        assert!(!holds(inside, &payload));
+    }
 }
 
 fn dates(gte: &str, lt: &str) -> MatchValue {
@@ -211,7 +239,7 @@ proptest! {
         id in 0..4u64,
     ) {
         let payload: Payload = values.into_iter().map(|(k, v)| (k, Value::from(v))).collect();
-        let eval = |f: Filter| CompiledFilter::new(&f).unwrap().matches(PointId::Num(id), &payload);
+        let eval = |f: Filter| CompiledFilter::new(&f).unwrap().matches(point(id), &payload);
         let single = |c: &Condition| eval(Filter { must: vec![c.clone()], ..Filter::default() });
         let all = a.iter().all(single);
         let any = a.iter().any(single);

@@ -96,6 +96,7 @@ impl Asked<'_> {
                     Estimate::exact(held.count())
                 }
             },
+            Leaf::HasVector(_) | Leaf::Slice(_) => unknown,
             Leaf::IsEmpty(_) if under.is_some() => unknown,
             Leaf::IsEmpty(path) => self
                 .field(path, under)
@@ -215,6 +216,8 @@ impl Asked<'_> {
                 field.rows(&field.find(test)?)
             }
             Leaf::HasId(ids) => Some(Answer::exact(self.rows_of(ids, under))),
+            // Asked of each row, which costs less than a payload.
+            Leaf::HasVector(_) | Leaf::Slice(_) => None,
             // In an array, one element may lack what another has.
             Leaf::IsEmpty(_) if under.is_some() => None,
             Leaf::IsEmpty(path) => Some(Answer::exact(self.field(path, under)?.empty())),

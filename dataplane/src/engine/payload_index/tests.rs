@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::engine::filter::{CompiledFilter, datetime};
+use crate::engine::filter::{CompiledFilter, Subject, datetime};
 use crate::model::{
     Condition, DateRange, FieldCondition, Filter, GeoArea, GeoPoint, MatchValue, MinShould, Nested,
-    Payload, PointId, Range, Scalar, Words, WordsNeed,
+    Payload, PointId, Range, Scalar, Slice, Words, WordsNeed,
 };
 
 /// All fields of [`payload`], each under the kinds that fit it and one that does not.
@@ -156,6 +156,8 @@ fn test() -> impl Strategy<Value = MatchValue> {
 fn condition(keys: &'static str) -> impl Strategy<Value = Condition> {
     prop_oneof![
         6 => (keys, test()).prop_map(|(key, test)| Condition::Field(FieldCondition { key, test })),
+        1 => Just(Condition::HasVector("v".into())),
+        1 => (0u64..3).prop_map(|index| Condition::Slice(Slice { total: 3, index })),
         1 => keys.prop_map(Condition::IsEmpty),
         1 => keys.prop_map(Condition::IsNull),
         1 => proptest::collection::vec((0u64..40).prop_map(PointId::Num), 0..30).prop_map(Condition::HasId),
@@ -217,7 +219,10 @@ proptest! {
         let compiled = CompiledFilter::new(&filter).unwrap();
         let expected: Vec<u32> = (0u32..)
             .zip(&payloads)
-            .filter(|(row, p)| compiled.matches(PointId::Num(u64::from(*row)), p))
+            .filter(|(row, p)| {
+                let id = PointId::Num(u64::from(*row));
+                compiled.matches(Subject { id, has_vector: &|_| row % 3 == 0 }, p)
+            })
             .map(|(row, _)| row)
             .collect();
         let asked = Asked { index: &index, row_of: &row_of, rows: payloads.len() };

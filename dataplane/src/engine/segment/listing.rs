@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::engine::best::Best;
 use crate::engine::error::EngineError;
 use crate::engine::filter::CompiledFilter;
+use crate::engine::interrupt;
 use crate::engine::path::Path;
 use crate::engine::payload_index::{Entries, RowSet};
 use crate::engine::values;
@@ -24,6 +25,7 @@ impl Segment {
     ) -> Result<(), EngineError> {
         let matching = self.matching(filter, live);
         for row in matching.candidates() {
+            interrupt::check_at(row)?;
             let place = best.order().place_of(self.row_id(row));
             // Places are cheaper than payloads.
             if best.admits(&place) && matching.counts(row)? {
@@ -62,6 +64,7 @@ impl Segment {
             }
         }
         for row in matching.candidates() {
+            interrupt::check_at(row)?;
             if !matching.counts(row)? {
                 continue;
             }
@@ -83,6 +86,7 @@ impl Segment {
     ) -> Result<(), EngineError> {
         let mut last = None;
         for (value, row) in span.filter_map(|i| entries.get(i)) {
+            interrupt::check_at(row)?;
             let place = Place::of_value(self.row_id(row), value);
             if !best.admits(&place) {
                 break;
@@ -121,6 +125,7 @@ impl Segment {
         }
         let within = within.unwrap_or_else(|| RowSet::all(self.rows()));
         for row in within.iter() {
+            interrupt::check_at(row)?;
             for value in values::counted(path, self.payload(row), wanted)? {
                 *counts.entry(value).or_default() += 1;
             }
@@ -131,6 +136,7 @@ impl Segment {
     fn rows_of(&self, matching: &Matching<'_>) -> Result<RowSet, EngineError> {
         let mut rows = Vec::new();
         for row in matching.candidates() {
+            interrupt::check_at(row)?;
             if matching.counts(row)? {
                 rows.push(row);
             }

@@ -32,10 +32,10 @@ use parking_lot::{Mutex, RwLock};
 use crate::model::{PointId, VectorSchema};
 
 use super::error::EngineError;
-use super::filter::CompiledFilter;
+use super::filter::{CompiledFilter, Subject};
 use super::payload;
 use super::payload_index::PayloadIndex;
-use super::stored::{DenseRows, RowVectors, SparseRef};
+use super::stored::{self, DenseRows, RowVectors, SparseRef};
 use dense::DenseField;
 use format::{PAYLOAD_INDEX, PAYLOADS, ROWS, Stored};
 use rows::RowTable;
@@ -289,6 +289,10 @@ impl Segment {
             [] => crate::model::Payload::new(),
             keys => payload::decode_keys(self.payload(row), keys)?,
         };
-        Ok(filter.matches(self.row_id(row), &fields))
+        let point = Subject {
+            id: self.row_id(row),
+            has_vector: &|name| stored::has(&self.schema, &self.vectors(row), name),
+        };
+        Ok(filter.matches(point, &fields))
     }
 }

@@ -3,10 +3,10 @@
 use prost_types::Timestamp;
 
 use super::vectors::ids;
-use super::{bad, count, given, needed};
+use super::{bad, count, needed};
 use crate::api::dto::filter::{
     Bound, ConditionDto, CountDto, Emptiness, FilterDto, MatchDto, MinShouldDto, NestedDto,
-    OneOrMany, PayloadField, RangeDto, ScalarDto,
+    OneOrMany, PayloadField, RangeDto, ScalarDto, SliceDto,
 };
 use crate::api::dto::geo::{GeoBoxDto, GeoPolygonDto, GeoRadiusDto, PointDto, RingDto};
 use crate::api::grpc::proto;
@@ -67,8 +67,13 @@ pub(super) fn condition(condition: proto::Condition) -> Result<ConditionDto, Ser
         Some(Kind::IsEmpty(test)) => dto.is_empty = of_field(test.key),
         Some(Kind::IsNull(test)) => dto.is_null = of_field(test.key),
         Some(Kind::HasId(test)) => dto.has_id = Some(ids("has_id", test.has_id)?),
-        Some(Kind::HasVector(test)) => dto.has_vector = given(&Some(test)),
-        Some(Kind::Slice(test)) => dto.slice = given(&Some(test)),
+        Some(Kind::HasVector(test)) => dto.has_vector = Some(test.has_vector),
+        Some(Kind::Slice(test)) => {
+            dto.slice = Some(SliceDto {
+                total: u64::from(test.total),
+                index: u64::from(test.index),
+            });
+        }
         Some(Kind::Nested(nested)) => {
             let proto::NestedCondition { key, filter } = nested;
             let filter = filter_dto(needed("nested.filter", filter)?)?;
