@@ -156,12 +156,6 @@ async fn create(world: Arc<World>, number: u64, seed: u64, until: Instant) -> BT
         let Ok(mut draft) = Draft::begin(&store, &name, of, 1, vec![world.pinned()]).await else {
             continue;
         };
-        let live = document::load::<ClusterManifest>(&store, keys::MANIFEST).await;
-        let live = live.ok().flatten();
-        if live.is_none_or(|m| m.by_uid(&world.collection.uid).is_none()) {
-            draft.abandon().await;
-            continue;
-        }
         if random.random_bool(0.2) {
             continue;
         }

@@ -9,8 +9,9 @@ import urllib.error
 import urllib.request
 import uuid
 
+import grpc
 import pytest
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 from conftest import CITIES, IN_MEMORY
@@ -208,6 +209,23 @@ def test_all_collections_are_one_snapshot(client, cities):
     finally:
         assert client.delete_full_snapshot(made.name) is True
     assert made not in client.list_full_snapshots()
+
+
+def test_snapshots_over_grpc(url, grpc_port, client, cities, snapshots):
+    over_grpc = QdrantClient(url=url, grpc_port=grpc_port, prefer_grpc=True, api_key=os.environ.get("BRAINY_API_KEY"))
+    made = over_grpc.create_snapshot(cities)
+    [listed] = client.list_snapshots(cities)
+    assert (made.name, made.size, made.checksum) == (listed.name, listed.size, listed.checksum)
+    assert over_grpc.list_snapshots(cities) == [made]
+    assert over_grpc.delete_snapshot(cities, made.name) is True
+    assert client.list_snapshots(cities) == []
+    whole = over_grpc.create_full_snapshot()
+    assert whole in over_grpc.list_full_snapshots()
+    assert over_grpc.delete_full_snapshot(whole.name) is True
+    with pytest.raises(grpc.RpcError) as refused:
+        over_grpc.delete_full_snapshot(whole.name)
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+    over_grpc.close()
 
 
 def test_what_is_missing_is_named(client, name):

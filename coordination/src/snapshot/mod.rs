@@ -6,18 +6,18 @@
 //! # Protocol of creation
 //! 1. *Pinning*: the document is created, naming collections by uid and no segments yet. From here on no segment of these
 //!    collections is removed.
-//! 2. The cluster manifest is read: a collection that is not in it any more cannot be pinned.
-//! 3. The partitions are flushed, then their manifests are read, then the collections' entries in the cluster manifest again: these
-//!    are at least as new as what the segments hold.
+//! 2. The partitions are flushed, then their manifests are read.
+//! 3. The cluster manifest is read: a collection that is not in it any more cannot be pinned, and the entry of one that is, is
+//!    at least as new as what its segments hold.
 //! 4. *Pinned*: compare-and-swap to the segments of these manifests; all others may be removed again.
 //! 5. What was pinned is read once, verified and summed up; compare-and-swap to *complete*. Only now it is listed.
 //!
 //! # Why no segment that a snapshot names is removed
 //! A collector lists segments, *then* reads the partition manifest, *then* the snapshots, and only then removes. A segment
 //! that a manifest has dropped is never named by a later one. If the collector did not see the document of step 1, then it
-//! read the snapshots before step 1, hence the manifest before step 3: what was unnamed then is in no manifest that step 3
+//! read the snapshots before step 1, hence the manifest before step 2: what was unnamed then is in no manifest that step 2
 //! reads, however long either of the two is paused. If it saw the document, it spares what that says. Collections that are
-//! dropped are removed by the same order: dropped, then snapshots read, then removed; and step 2 comes after step 1.
+//! dropped are removed by the same order: dropped, then snapshots read, then removed; and step 3 comes after step 1.
 //!
 //! # Failure cases
 //! - The creator dies: its document stands still, and the [`Reaper`] abandons it by compare-and-swap before it deletes it. A
@@ -240,7 +240,7 @@ impl Draft {
         &self.current
     }
 
-    /// Steps 3 (what comes after the flush) and 4: reads all manifests and pins what they name.
+    /// Steps 2 (what comes after the flush) to 4: reads all manifests and pins what they name.
     ///
     /// # Errors
     /// [`SnapshotError`].

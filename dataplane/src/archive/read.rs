@@ -123,8 +123,10 @@ impl Scan {
         let path = entry.path().map_err(|e| broken(&e))?;
         let path = path.to_str().unwrap_or_default().to_owned();
         let bytes = entry.size();
+        // Others can claim contents that are not in the file.
+        let plain = entry.header().entry_type() == tar::EntryType::Regular;
         if self.header.is_none() {
-            if path != HEADER || bytes > MAX_DOCUMENT {
+            if !plain || path != HEADER || bytes > MAX_DOCUMENT {
                 return Err(ArchiveError::Foreign(format!(
                     "its first member is not '{HEADER}'"
                 )));
@@ -139,7 +141,7 @@ impl Scan {
                 "'{path}' comes after '{SUMS}'"
             )));
         }
-        if entry.header().entry_type() != tar::EntryType::Regular {
+        if !plain {
             return Err(ArchiveError::Damaged(format!(
                 "'{path}' is not a regular file"
             )));

@@ -161,9 +161,6 @@ async fn routes() {
         ("PUT", "/quotas", "quotas"),
         ("DELETE", "/issues", "issues"),
         ("PUT", "/collections/c/shards", "shard keys"),
-        ("POST", "/collections/c/snapshots", "snapshot"),
-        ("GET", "/snapshots", "snapshot"),
-        ("GET", "/snapshots/a", "snapshot"),
         ("POST", "/collections/c/points/recommend", "recommendations"),
         (
             "POST",
