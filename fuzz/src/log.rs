@@ -48,8 +48,8 @@ fn read(bytes: &Bytes) {
         return;
     };
     for entry in entries {
-        if let Ok(changes) = change::decode(&entry.payload) {
-            apply(&changes);
+        if let Ok(entry) = change::decode(&entry.payload) {
+            apply(&entry.changes);
         }
     }
 }
@@ -105,7 +105,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     ];
     let entry = |changes: &[Change]| Entry {
         request: Nonce(7),
-        payload: change::encode(changes).unwrap(),
+        payload: change::encode(0, changes).unwrap(),
     };
     let objects = [
         LogObject::Fence {

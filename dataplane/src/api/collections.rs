@@ -8,13 +8,13 @@ use super::dto::check_paths;
 use super::dto::collection::{CreateCollectionDto, info_document};
 use super::dto::described::{CollectionNameDto, CollectionsDto, ExistsDto};
 use super::dto::index::CreateIndexDto;
-use super::dto::update::UpdateCollectionDto;
+use super::dto::update::{NewVectorDto, UpdateCollectionDto};
 use super::errors::Answer;
 use super::extract::{Call, Path, UpdateResult};
 use super::guard::Class;
 use super::routes::Routes;
 use crate::error::ServiceError;
-use crate::model::WriteReceipt;
+use crate::model::{CollectionChange, WriteReceipt};
 
 pub(super) fn routes() -> Routes {
     reads().merge(changes()).merge(indexes())
@@ -55,6 +55,18 @@ fn changes() -> Routes {
             "/collections/{name}",
             update,
             "Changes parameters of a collection, for what is built from now on.",
+        )
+        .put(
+            "create_vector_name",
+            "/collections/{name}/vectors/{vector}",
+            create_vector,
+            "Adds a vector to a collection; its points have none of it.",
+        )
+        .delete(
+            "delete_vector_name",
+            "/collections/{name}/vectors/{vector}",
+            drop_vector,
+            "Takes a vector away from a collection and all its points.",
         )
         .delete(
             "delete_collection",
@@ -150,6 +162,46 @@ pub(super) async fn patch(
     let change = dto.into_model()?;
     call.service.change_collection(&name, change).await?;
     Ok(true)
+}
+
+async fn create_vector(
+    call: Call,
+    Path((name, vector)): Path<(String, String)>,
+    Body(dto): Body<NewVectorDto>,
+) -> Answer<UpdateResult> {
+    call.ok(add_vector(&call, &name, vector, dto).await?)
+}
+
+/// Adds a vector to a collection; points that there are have none of it.
+pub(super) async fn add_vector(
+    call: &Call,
+    name: &str,
+    vector: String,
+    dto: NewVectorDto,
+) -> Result<UpdateResult, ServiceError> {
+    let name = call.service.resolve(name).await?;
+    let change = dto.into_model(vector, &call.limits)?;
+    call.service.change_collection(&name, change).await?;
+    Ok(call.update_result(&WriteReceipt::default()))
+}
+
+async fn drop_vector(
+    call: Call,
+    Path((name, vector)): Path<(String, String)>,
+) -> Answer<UpdateResult> {
+    call.ok(remove_vector(&call, &name, vector).await?)
+}
+
+/// Takes a vector away from a collection and from all its points.
+pub(super) async fn remove_vector(
+    call: &Call,
+    name: &str,
+    vector: String,
+) -> Result<UpdateResult, ServiceError> {
+    let name = call.service.resolve(name).await?;
+    let change = CollectionChange::DropVector { name: vector };
+    call.service.change_collection(&name, change).await?;
+    Ok(call.update_result(&WriteReceipt::default()))
 }
 
 async fn drop_collection(call: Call, Path(name): Path<String>) -> Answer<bool> {

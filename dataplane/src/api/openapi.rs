@@ -146,7 +146,8 @@ fn reference(kind: &str, name: &str) -> Value {
 
 /// Every path parameter that the table uses, and what it is.
 const PATH_PARAMETERS: &[(&str, &str)] = &[
-    ("name", "Name of the collection."),
+    ("name", "Name of the collection, or an alias of it."),
+    ("vector", "Name of the vector."),
     ("id", "Id of the point: a number or a UUID."),
     ("field", "Path of the payload field."),
     ("snapshot", "Name of the snapshot."),

@@ -19,10 +19,6 @@ const ROUTES: &[(&str, &str)] = &[
         "shard keys and shard snapshots",
     ),
     (
-        "/collections/{name}/vectors/{vector}",
-        "adding and dropping named vectors of a collection",
-    ),
-    (
         "/collections/{name}/optimizations",
         "Qdrant's optimizer report",
     ),

@@ -1,7 +1,8 @@
 //! The physical log entry: what a write did to single points. Replaying it needs no evaluation, so that every replica ends
 //! up with the same state whatever its own state was when a filter was evaluated.
 //!
-//! Encoding: one byte format version, then MessagePack.
+//! Encoding: one byte format version, then MessagePack: the version of the collection's vectors that the changes were made with,
+//! and the changes. Format 2 has no such version, which then is 0.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,9 @@ use crate::model::{Point, PointId};
 use super::error::EngineError;
 
 /// Format version of log entries.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
+/// That of entries without a version of the schema.
+const WITHOUT_SCHEMA: u8 = 2;
 
 /// What happened to one point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +23,16 @@ pub enum Change {
     Put(Point),
     /// It is gone.
     Delete(PointId),
+}
+
+/// What a write did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// Version of the collection's vectors that the owner knew: what was stored under a name that was dropped since, or is of
+    /// another vector since, is left out when it is replayed.
+    pub schema: u64,
+    /// Its changes.
+    pub changes: Vec<Change>,
 }
 
 impl Change {
@@ -33,13 +46,13 @@ impl Change {
     }
 }
 
-/// Encodes the changes of one write.
+/// Encodes the changes of one write, made with version `schema` of the collection's vectors.
 ///
 /// # Errors
 /// [`EngineError::Encode`].
-pub fn encode(changes: &[Change]) -> Result<Bytes, EngineError> {
+pub fn encode(schema: u64, changes: &[Change]) -> Result<Bytes, EngineError> {
     let mut bytes = vec![FORMAT];
-    rmp_serde::encode::write(&mut bytes, changes).map_err(|e| EngineError::Encode {
+    rmp_serde::encode::write(&mut bytes, &(schema, changes)).map_err(|e| EngineError::Encode {
         what: "log entry",
         reason: e.to_string(),
     })?;
@@ -50,7 +63,7 @@ pub fn encode(changes: &[Change]) -> Result<Bytes, EngineError> {
 ///
 /// # Errors
 /// [`EngineError::UnknownFormat`] for other formats, [`EngineError::Decode`] for bytes that do not decode completely.
-pub fn decode(bytes: &[u8]) -> Result<Vec<Change>, EngineError> {
+pub fn decode(bytes: &[u8]) -> Result<LogEntry, EngineError> {
     let error = |reason: String| EngineError::Decode {
         what: "log entry",
         reason,
@@ -58,7 +71,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Change>, EngineError> {
     let (format, body) = bytes
         .split_first()
         .ok_or_else(|| error("it is empty".into()))?;
-    if *format != FORMAT {
+    if ![FORMAT, WITHOUT_SCHEMA].contains(format) {
         return Err(EngineError::UnknownFormat {
             what: "log entry".into(),
             found: u32::from(*format),
@@ -67,12 +80,19 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Change>, EngineError> {
     }
     let mut rest = body;
     let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
-    let changes = Vec::deserialize(&mut deserializer).map_err(|e| error(e.to_string()))?;
+    let entry = if *format == WITHOUT_SCHEMA {
+        let changes = Vec::deserialize(&mut deserializer);
+        changes.map(|changes| LogEntry { schema: 0, changes })
+    } else {
+        let both = Deserialize::deserialize(&mut deserializer);
+        both.map(|(schema, changes)| LogEntry { schema, changes })
+    };
+    let entry = entry.map_err(|e| error(e.to_string()))?;
     drop(deserializer);
     if !rest.is_empty() {
         return Err(error(format!("{} bytes follow its end", rest.len())));
     }
-    Ok(changes)
+    Ok(entry)
 }
 
 #[cfg(test)]
@@ -114,13 +134,23 @@ mod tests {
 
     #[test]
     fn entries_survive_encoding() {
-        assert_eq!(decode(&encode(&sample()).unwrap()).unwrap(), sample());
-        assert_eq!(decode(&encode(&[]).unwrap()).unwrap(), vec![]);
+        for (schema, changes) in [(0, sample()), (9, vec![]), (u64::MAX, sample())] {
+            let bytes = encode(schema, &changes).unwrap();
+            assert_eq!(decode(&bytes).unwrap(), LogEntry { schema, changes });
+        }
+    }
+
+    #[test]
+    fn entries_of_the_format_before_are_read() {
+        let mut bytes = vec![WITHOUT_SCHEMA];
+        rmp_serde::encode::write(&mut bytes, &sample()).unwrap();
+        let entry = decode(&bytes).unwrap();
+        assert_eq!((entry.schema, entry.changes), (0, sample()));
     }
 
     #[test]
     fn unknown_formats_are_refused_by_name() {
-        let mut bytes = encode(&sample()).unwrap().to_vec();
+        let mut bytes = encode(1, &sample()).unwrap().to_vec();
         bytes[0] = 9;
         let text = decode(&bytes).unwrap_err().to_string();
         assert!(text.contains("format version 9"), "{text}");
@@ -128,7 +158,7 @@ mod tests {
 
     #[test]
     fn cut_and_extended_entries_are_errors() {
-        let bytes = encode(&sample()).unwrap();
+        let bytes = encode(1, &sample()).unwrap();
         for cut in 0..bytes.len() {
             assert!(decode(&bytes[..cut]).is_err(), "{cut}");
         }
@@ -141,7 +171,7 @@ mod tests {
         #[test]
         fn random_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             if let Some(first) = bytes.first_mut() {
-                *first = FORMAT;
+                *first = FORMAT - *first % 2;
             }
             let _ = decode(&bytes);
         }

@@ -77,6 +77,17 @@ pub enum EngineError {
     /// Nobody waits for the answer any more.
     #[error("the read was abandoned")]
     Interrupted,
+    /// A log entry of a collection that gained or lost vectors since this node looked at it.
+    #[error(
+        "the log has a write with version {found} of the collection's vectors, this node knows {known}: it goes on when it has read \
+         the cluster's manifest"
+    )]
+    NewerSchema {
+        /// Version of the entry.
+        found: u64,
+        /// Version known.
+        known: u64,
+    },
     /// A segment set older than the one installed: it would lose what was applied in between.
     #[error(
         "segments up to {offered} cannot replace segments up to {installed}: read the partition's manifest again"

@@ -22,6 +22,7 @@ use parking_lot::RwLock;
 use crate::model::{PointId, SparseVector, VectorSchema, VectorSelector, Vectors};
 
 use super::error::EngineError;
+use super::fields::{Fields, Presented};
 use super::filter::CompiledFilter;
 use super::interrupt;
 use super::query::Query;
@@ -336,11 +337,25 @@ impl Memtable {
 
     /// A copy without the changes up to `position`.
     pub(crate) fn after(&self, position: LogPosition) -> Self {
+        self.copy(&self.schema, |slot| slot.version > position)
+    }
+
+    /// A copy in the fields of `schema`, without vectors of others.
+    pub(crate) fn present(&self, schema: &Arc<VectorSchema>) -> Self {
+        self.copy(schema, |_| true)
+    }
+
+    fn copy(&self, schema: &Arc<VectorSchema>, keep: impl Fn(&Slot) -> bool) -> Self {
         let inner = self.inner.read();
-        let mut kept = Inner::new(&self.schema);
+        let fields = Fields::new(&self.schema, schema);
+        let mut kept = Inner::new(schema);
         let slots = (0u32..).zip(&inner.slots);
-        for (number, slot) in slots.filter(|(_, s)| s.version > position) {
-            let vectors = inner.vectors(number);
+        for (number, slot) in slots.filter(|(_, slot)| keep(slot)) {
+            let own = inner.vectors(number);
+            let vectors = Presented {
+                fields: &fields,
+                row: &own,
+            };
             let put = slot.payload.clone();
             let put = put.map(|payload| (payload, &vectors as &dyn RowVectors));
             kept.add(slot.id, slot.version, slot.born, put);
@@ -351,7 +366,7 @@ impl Memtable {
             }
         }
         Self {
-            schema: Arc::clone(&self.schema),
+            schema: Arc::clone(schema),
             inner: RwLock::new(kept),
         }
     }

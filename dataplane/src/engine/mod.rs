@@ -16,7 +16,7 @@
 //! | [`change`] | the physical log entry |
 //! | [`mod@resolve`] | from what a user asked for to changes |
 //! | [`filter`], [`path`], [`payload`] | payloads and conditions on them |
-//! | `schema`, `stored` | vectors checked, and borrowed from a layer |
+//! | `schema`, `stored`, `fields` | vectors checked, borrowed from a layer, presented in another schema |
 //! | [`interrupt`] | stopping a read that nobody waits for |
 //! | `query` | a search as layers carry it out |
 //! | `best`, `values` | the first places of an order, and the values that make one or are counted |
@@ -34,6 +34,7 @@ pub mod change;
 pub mod compaction;
 pub mod distance;
 mod error;
+mod fields;
 pub mod filter;
 pub mod interrupt;
 mod memtable;
@@ -50,11 +51,12 @@ mod terms;
 mod values;
 
 pub use brainy_index::dense::{BuildOptions, GraphBuilder};
-pub use change::Change;
+pub use change::{Change, LogEntry};
 pub use error::EngineError;
+pub(crate) use fields::{forget_dropped, has_all};
 pub use interrupt::Interrupt;
 pub use partition::{Frozen, PartitionState, Stats};
 pub use query::is_similarity;
 pub use resolve::{Overlay, PointView, resolve};
-pub(crate) use schema::vector_names;
+pub(crate) use schema::{check, vector_names};
 pub use segment::{Explanation, OpenOptions, Plan, Segment, SegmentBuilder};

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    Filter, Payload, Point, PointId, Selector, UpdateMode, VectorUpdate, Vectors, WriteOp,
+    Filter, Payload, Point, PointId, Selector, UpdateMode, VectorSchema, VectorUpdate, Vectors,
+    WriteOp,
 };
 
 use super::change::Change;
@@ -222,6 +223,16 @@ impl Overlay {
             let id = change.id();
             if self.pending.get(&id).is_some_and(|(s, _)| *s == sequence) {
                 self.pending.remove(&id);
+            }
+        }
+    }
+
+    /// Takes vectors that the collection does not have any more, or has anew, out of what is pending; `written` is the version
+    /// of the collection's vectors that it was staged with.
+    pub(crate) fn forget_dropped(&mut self, schema: &VectorSchema, written: u64) {
+        for (_, point) in self.pending.values_mut() {
+            if let Some(point) = point {
+                super::forget_dropped(schema, written, point);
             }
         }
     }

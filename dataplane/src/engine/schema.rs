@@ -61,6 +61,31 @@ pub(crate) fn prepare(schema: &VectorSchema, vectors: &mut Vectors) -> Result<()
     Ok(())
 }
 
+/// Checks vectors that the API prepared: names, kinds and sizes.
+///
+/// # Errors
+/// As [`prepare`].
+pub(crate) fn check(schema: &VectorSchema, vectors: &Vectors) -> Result<(), EngineError> {
+    for (name, vector) in vectors.iter() {
+        let size = |params: &DenseParams| params.size as usize;
+        let fits = match (field(schema, name)?, vector) {
+            (Field::Dense(_, params), Vector::Dense(data)) => {
+                !params.multivector && data.len() == size(&params)
+            }
+            (Field::Dense(_, params), Vector::Multi(list)) => {
+                params.multivector && list.size() == size(&params)
+            }
+            (Field::Sparse(_), Vector::Sparse(_)) => true,
+            _ => false,
+        };
+        if !fits {
+            let rule = "the collection's vectors of that name are of another kind or size now";
+            return Err(EngineError::invalid(what(name), rule));
+        }
+    }
+    Ok(())
+}
+
 /// As [`prepare`], of one vector. A field of multi-vectors takes lists, others do not.
 pub(crate) fn prepare_one(
     field: &Field,

@@ -93,6 +93,25 @@ pub enum WriteOp {
     },
 }
 
+impl WriteOp {
+    /// Names of the vectors that it brings, as often as it brings them.
+    #[must_use]
+    pub fn vector_names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        fn names(vectors: &Vectors) -> impl Iterator<Item = &str> {
+            vectors.iter().map(|(name, _)| name)
+        }
+        match self {
+            Self::Upsert(points) | Self::UpsertIf { points, .. } => {
+                Box::new(points.iter().flat_map(|point| names(&point.vectors)))
+            }
+            Self::UpdateVectors(updates) | Self::UpdateVectorsIf { updates, .. } => {
+                Box::new(updates.iter().flat_map(|update| names(&update.vectors)))
+            }
+            _ => Box::new(std::iter::empty()),
+        }
+    }
+}
+
 /// New vectors for an existing point, which keeps its others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VectorUpdate {

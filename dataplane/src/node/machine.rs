@@ -17,7 +17,9 @@ use tokio::sync::{Notify, watch};
 use super::cache::SegmentCache;
 use crate::admission::{AdmissionMetrics, ByteBudget, Charge};
 use crate::engine::change::{decode, encode};
-use crate::engine::{Change, EngineError, Frozen, Overlay, PartitionState, resolve};
+use crate::engine::{
+    Change, EngineError, Frozen, LogEntry, Overlay, PartitionState, check, resolve,
+};
 use crate::error::ServiceError;
 use crate::model::WriteOp;
 
@@ -81,6 +83,8 @@ pub(super) struct PartitionMachine {
 #[derive(Default)]
 struct Staged {
     overlay: Overlay,
+    /// Version of the collection's vectors that what is pending has.
+    schema: u64,
     tickets: BTreeMap<u64, Pending>,
 }
 
@@ -217,13 +221,11 @@ impl Machine for PartitionMachine {
     }
 
     fn apply(&self, position: LogPosition, entries: &[Entry]) -> Result<(), MachineError> {
-        let mut changes = Vec::new();
-        for entry in entries {
-            changes.extend(decode(&entry.payload).map_err(machine_error)?);
-        }
+        let entries = entries.iter().map(|entry| decode(&entry.payload));
+        let entries: Vec<LogEntry> = entries.collect::<Result<_, _>>().map_err(machine_error)?;
         let before = self.state.stats().active_bytes;
         self.state
-            .apply(position, &changes)
+            .replay(position, &entries)
             .map_err(machine_error)?;
         // Until the sum is taken again: what came in between must not be overlooked.
         let grown = self.state.stats().active_bytes.saturating_sub(before);
@@ -239,9 +241,20 @@ impl Machine for PartitionMachine {
         let Admitted { op, charge } = write;
         self.check_budget()?;
         let mut staged = self.staged.lock();
-        let changes = resolve(&op, &staged.overlay.over(&self.state))
-            .map_err(|e| ServiceError::BadRequest(e.to_string()))?;
-        let payload = encode(&changes).map_err(|e| ServiceError::Internal(e.to_string()))?;
+        let schema = self.state.schema();
+        if staged.schema != schema.version {
+            let before = std::mem::replace(&mut staged.schema, schema.version);
+            staged.overlay.forget_dropped(&schema, before);
+        }
+        let refused = |e: EngineError| ServiceError::BadRequest(e.to_string());
+        let changes = resolve(&op, &staged.overlay.over(&self.state)).map_err(refused)?;
+        for change in &changes {
+            if let Change::Put(point) = change {
+                check(&schema, &point.vectors).map_err(refused)?;
+            }
+        }
+        let payload =
+            encode(schema.version, &changes).map_err(|e| ServiceError::Internal(e.to_string()))?;
         staged.overlay.add(ticket, &changes);
         let pending = Pending {
             changes,

@@ -78,7 +78,7 @@ impl Node {
         let answers = join_parts(results, parts);
         // All are of one collection.
         Ok(match &schema {
-            Some(machine) => merge(&query, machine.state().schema(), answers),
+            Some(machine) => merge(&query, &machine.state().schema(), answers),
             None => merge(&query, &VectorSchema::default(), answers),
         })
     }

@@ -127,6 +127,13 @@ const ROUTES: &[(&str, &str, Option<&str>, &str)] = &[
         "admin",
     ),
     (
+        "PUT",
+        "/collections/c/vectors/v",
+        Some(r#"{"sparse": {}}"#),
+        "admin",
+    ),
+    ("DELETE", "/collections/c/vectors/v", None, "admin"),
+    (
         "POST",
         "/collections/aliases",
         Some(r#"{"actions": []}"#),

@@ -257,7 +257,8 @@ impl DataService for Memory {
             if s.collection.spec.schema != before {
                 s.collection.spec.schema.version = before.version + 1;
             }
-            Ok(())
+            let adopted = s.points.adopt_schema(&s.collection.spec.schema);
+            adopted.map_err(refused)
         })?
     }
 

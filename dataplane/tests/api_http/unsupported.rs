@@ -168,7 +168,6 @@ async fn routes() {
             "recommendations",
         ),
         ("POST", "/collections/c/points/discover", "discovery"),
-        ("PUT", "/collections/c/vectors/title", "named vectors"),
     ] {
         server
             .call(method, path, &[], None)

@@ -121,3 +121,75 @@ async fn what_cannot_be_changed_is_refused_and_changes_nothing() {
         .await
         .refused(404, &["none"]);
 }
+
+#[tokio::test]
+async fn vectors_come_and_go_without_their_old_values() {
+    let server = Server::with_points().await;
+    let path = "/collections/c/vectors/title";
+    let dense = json!({"dense": {"size": 2, "distance": "Dot"}});
+    let answer = server
+        .put(&format!("{path}?wait=true"), dense.clone())
+        .await;
+    assert_eq!(answer.result()["status"], "completed");
+    // Repeating it changes nothing.
+    server.put(path, dense.clone()).await.result();
+    let params = config(&server).await["params"]["vectors"].take();
+    assert_eq!(params["title"], json!({"size": 2, "distance": "Dot"}));
+
+    let title = json!({"points": [{"id": 1, "vector": {"title": [1, 2]}}]});
+    let update = "/collections/c/points/vectors";
+    server.put(update, title).await.result();
+    let search = json!({"query": [1, 0], "using": "title", "with_vector": true});
+    let query = "/collections/c/points/query";
+    let hits = server.post(query, search.clone()).await.result();
+    assert_eq!(
+        hits["points"][0]["vector"],
+        json!({"": [1.0, 0.0, 0.0], "title": [1.0, 2.0]})
+    );
+    assert_eq!(hits["points"].as_array().unwrap().len(), 1);
+
+    let dropped = server.call("DELETE", path, &[], None).await;
+    assert_eq!(dropped.result()["status"], "acknowledged");
+    let point = server.get("/collections/c/points/1").await.result();
+    assert_eq!(point["vector"], json!([1.0, 0.0, 0.0]));
+    server
+        .post(query, search.clone())
+        .await
+        .refused(400, &["title"]);
+    server
+        .call("DELETE", path, &[], None)
+        .await
+        .refused(400, &["title"]);
+
+    server.put(path, dense).await.result();
+    let hits = server.post(query, search).await.result();
+    assert_eq!(hits["points"], json!([]));
+    let sparse = json!({"sparse": {"modifier": "idf"}});
+    server
+        .put(path, sparse.clone())
+        .await
+        .refused(409, &["title"]);
+    server
+        .put("/collections/c/vectors/terms", sparse)
+        .await
+        .result();
+    for (body, status, word) in [
+        (
+            json!({"dense": {"size": 0, "distance": "Dot"}}),
+            400,
+            "dense.size",
+        ),
+        (json!({"dense": {"size": 1}}), 400, "distance"),
+        (
+            json!({"dense": {"size": 1, "distance": "Dot", "datatype": "uint8"}}),
+            501,
+            "dense.datatype",
+        ),
+        (json!({"other": {}}), 400, "other"),
+    ] {
+        server
+            .put("/collections/c/vectors/new", body)
+            .await
+            .refused(status, &[word]);
+    }
+}

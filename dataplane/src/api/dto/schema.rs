@@ -30,7 +30,7 @@ pub(crate) struct VectorParamsDto {
 /// What `Distance` reads.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "describes a type of another crate")]
-enum DistanceDto {
+pub(crate) enum DistanceDto {
     Cosine,
     Dot,
     Euclid,

@@ -6,10 +6,17 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::schema::{HnswDto, ModifierDto, QuantizationInput, SparseParamsDto, quantization};
+use super::schema::{
+    DistanceDto, HnswDto, ModifierDto, MultivectorDto, QuantizationInput, SparseParamsDto,
+    check_datatype, dense, quantization,
+};
 use super::{Given, refuse};
 use crate::error::ServiceError;
-use crate::model::{CollectionChange, CollectionPatch, Payload, StrictMode, Tuning, VectorPatch};
+use crate::model::{
+    CollectionChange, CollectionPatch, Distance, NewVector, Payload, SparseParams, StrictMode,
+    Tuning, VectorPatch,
+};
+use crate::service::Limits;
 
 /// What Qdrant's update request can hold. Fields with an underscore tune Qdrant's storage and have no meaning here.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -124,4 +131,56 @@ pub(crate) fn check_strict(strict: StrictMode) -> Result<StrictMode, ServiceErro
         }
     }
     Ok(strict)
+}
+
+/// A vector to add to a collection.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NewVectorDto {
+    Dense(NewDenseDto),
+    Sparse(NewSparseDto),
+}
+
+/// A dense one, or a list of them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewDenseDto {
+    pub(crate) size: usize,
+    #[schemars(with = "DistanceDto")]
+    pub(crate) distance: Distance,
+    pub(crate) multivector_config: Option<MultivectorDto>,
+    pub(crate) datatype: Option<String>,
+}
+
+/// A sparse one.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewSparseDto {
+    pub(crate) modifier: Option<ModifierDto>,
+    pub(crate) datatype: Option<String>,
+}
+
+impl NewVectorDto {
+    pub(crate) fn into_model(
+        self,
+        name: String,
+        limits: &Limits,
+    ) -> Result<CollectionChange, ServiceError> {
+        let vector = match self {
+            Self::Dense(dto) => {
+                check_datatype("dense.datatype", dto.datatype.as_deref())?;
+                let multivector = dto.multivector_config.is_some();
+                let params = dense("dense.size", dto.size, dto.distance, multivector, limits)?;
+                NewVector::Dense(params)
+            }
+            Self::Sparse(dto) => {
+                check_datatype("sparse.datatype", dto.datatype.as_deref())?;
+                NewVector::Sparse(SparseParams {
+                    idf: dto.modifier.as_ref().is_some_and(ModifierDto::is_idf),
+                    ..SparseParams::default()
+                })
+            }
+        };
+        Ok(CollectionChange::AddVector { name, vector })
+    }
 }

@@ -45,12 +45,17 @@ impl PartitionState {
                 installed: before.layers.applied,
             });
         }
+        let opened = segments.iter().map(|segment| segment.schema());
+        if let Some(newest) = opened.max_by_key(|schema| schema.version) {
+            self.adopt(&newest.clone())?;
+        }
+        let before = self.snapshot();
         // Whoever opened the segments did this already, unless the schema changed since.
         let schema = self.payload_schema();
         for segment in &segments {
             segment.index_payloads(&schema)?;
         }
-        let candidates = self.candidates(segments, &before.layers)?;
+        let candidates = candidates(segments, &before.layers)?;
         let late = compare_segments(&candidates);
         let mut done = HashMap::new();
         compare_memtables(&candidates, &before.layers, &mut done);
@@ -64,12 +69,13 @@ impl PartitionState {
         }
         let keep = |memtable: &Arc<Memtable>| after(memtable, applied);
         let active = keep(&now.layers.active)
-            .unwrap_or_else(|| Arc::new(Memtable::new(Arc::clone(&self.schema))));
+            .unwrap_or_else(|| Arc::new(Memtable::new(Arc::clone(&before.layers.schema))));
         let layers = Layers {
             segments: candidates.into_iter().map(|c| c.view).collect(),
             applied,
             frozen: now.layers.frozen.iter().filter_map(keep).collect(),
             active,
+            schema: Arc::clone(&before.layers.schema),
         };
         {
             let mut published = self.published.write();
@@ -86,44 +92,36 @@ impl PartitionState {
         drop((before, now));
         Ok(())
     }
+}
 
-    fn candidates(
-        &self,
-        segments: Vec<Arc<Segment>>,
-        installed: &Layers,
-    ) -> Result<Vec<Candidate>, EngineError> {
-        let known: HashMap<_, _> = installed
-            .segments
-            .iter()
-            .map(|view| (view.segment.id(), view))
-            .collect();
-        segments
-            .into_iter()
-            .map(|segment| {
-                if !segment.schema().same_shape(&self.schema) {
-                    return Err(EngineError::invalid(
-                        format!("segment {}", segment.id()),
-                        format!(
-                            "it holds {:?}, the collection {:?}",
-                            segment.schema(),
-                            self.schema
-                        ),
-                    ));
-                }
-                Ok(match known.get(segment.id()) {
-                    // The same rows; the segment may be opened anew, with or without its graph.
-                    Some(view) if Arc::ptr_eq(&view.segment, &segment) => Candidate {
-                        view: Arc::clone(view),
-                        fresh: false,
-                    },
-                    _ => Candidate {
-                        view: Arc::new(SegmentView::new(segment)),
-                        fresh: true,
-                    },
-                })
+/// Views of `segments` that present the schema of the layers that are installed.
+fn candidates(
+    segments: Vec<Arc<Segment>>,
+    installed: &Layers,
+) -> Result<Vec<Candidate>, EngineError> {
+    let known: HashMap<_, _> = installed
+        .segments
+        .iter()
+        .map(|view| (view.segment.id(), view))
+        .collect();
+    let candidate = |segment: Arc<Segment>| match known.get(segment.id()) {
+        // The same rows; the segment may be opened anew, with or without its graph.
+        Some(view) if view.segment.is_same(&segment) => Ok(Candidate {
+            view: Arc::clone(view),
+            fresh: false,
+        }),
+        _ => {
+            let segment = match *segment.schema() == *installed.schema {
+                true => segment,
+                false => Arc::new(segment.present(&installed.schema)?),
+            };
+            Ok(Candidate {
+                view: Arc::new(SegmentView::new(segment)),
+                fresh: true,
             })
-            .collect()
-    }
+        }
+    };
+    segments.into_iter().map(candidate).collect()
 }
 
 /// The memtable without what is up to `applied`: itself, a copy of a part, or nothing.

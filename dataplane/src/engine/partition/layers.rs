@@ -7,47 +7,54 @@ use brainy_coordination::types::LogPosition;
 
 use crate::engine::memtable::Memtable;
 use crate::engine::segment::Segment;
-use crate::model::PointId;
+use crate::model::{PointId, VectorSchema};
 
 /// A row that was not superseded.
 const NEVER: u64 = u64::MAX;
 
-/// A segment and, for each row, the tick from which on it is superseded: 8 bytes a row.
+/// For each row of a segment, the tick from which on it is superseded: 8 bytes a row.
+#[derive(Debug)]
+pub(super) struct Dead {
+    from: Vec<AtomicU64>,
+    count: AtomicUsize,
+}
+
+/// A segment and which of its rows are superseded.
 #[derive(Debug)]
 pub(super) struct SegmentView {
     pub(super) segment: Arc<Segment>,
-    dead: Vec<AtomicU64>,
-    dead_count: AtomicUsize,
+    /// Views that present the segment's fields in different schemas have it in common.
+    pub(super) dead: Arc<Dead>,
 }
 
 impl SegmentView {
     pub(super) fn new(segment: Arc<Segment>) -> Self {
-        let dead = (0..segment.rows()).map(|_| AtomicU64::new(NEVER)).collect();
+        let from = (0..segment.rows()).map(|_| AtomicU64::new(NEVER)).collect();
+        let count = AtomicUsize::new(0);
         Self {
             segment,
-            dead,
-            dead_count: AtomicUsize::new(0),
+            dead: Arc::new(Dead { from, count }),
         }
     }
 
     /// Whether the row is visible at `tick`.
     #[inline]
     pub(super) fn is_live(&self, row: u32, tick: u64) -> bool {
-        tick < self.dead[row as usize].load(Ordering::Relaxed)
+        tick < self.dead.from[row as usize].load(Ordering::Relaxed)
     }
 
     /// Whether some row may be superseded at some tick.
     pub(super) fn has_dead(&self) -> bool {
-        self.dead_count.load(Ordering::Relaxed) > 0
+        self.dead.count.load(Ordering::Relaxed) > 0
     }
 
     /// Ends the row's life at `tick`, unless it ended before; whether it did now.
     pub(super) fn supersede(&self, row: u32, tick: u64) -> bool {
-        let ended = self.dead[row as usize]
+        let ended = self.dead.from[row as usize]
             .compare_exchange(NEVER, tick, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok();
         if ended {
-            self.dead_count.fetch_add(1, Ordering::Relaxed);
+            self.dead.count.fetch_add(1, Ordering::Relaxed);
         }
         ended
     }
@@ -69,11 +76,11 @@ impl SegmentView {
 
     /// Rows not superseded.
     pub(super) fn live(&self) -> usize {
-        self.segment.rows() - self.dead_count.load(Ordering::Relaxed)
+        self.segment.rows() - self.dead.count.load(Ordering::Relaxed)
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.segment.memory_bytes() + self.dead.len() * size_of::<AtomicU64>()
+        self.segment.memory_bytes() + self.dead.from.len() * size_of::<AtomicU64>()
     }
 }
 
@@ -86,6 +93,8 @@ pub(super) struct Layers {
     /// Oldest first; no new slots.
     pub(super) frozen: Vec<Arc<Memtable>>,
     pub(super) active: Arc<Memtable>,
+    /// What all layers present.
+    pub(super) schema: Arc<VectorSchema>,
 }
 
 impl Layers {

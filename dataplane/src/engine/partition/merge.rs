@@ -33,9 +33,10 @@ impl PartitionState {
         dir: &Path,
         options: BuildOptions,
     ) -> Result<Option<SegmentMeta>, EngineError> {
-        let (merged, others): (Vec<_>, Vec<_>) = self
-            .segments()
-            .into_iter()
+        let layers = self.snapshot().layers;
+        let views = layers.segments.iter();
+        let (merged, others): (Vec<_>, Vec<_>) = views
+            .map(|view| Arc::clone(&view.segment))
             .partition(|segment| inputs.contains(segment.id()));
         if let Some(missing) = inputs
             .iter()
@@ -46,7 +47,7 @@ impl PartitionState {
                 "it is not installed",
             ));
         }
-        let mut builder = SegmentBuilder::merging(id, Arc::clone(&self.schema), dir, &merged)?
+        let mut builder = SegmentBuilder::merging(id, Arc::clone(&layers.schema), dir, &merged)?
             .with_payload_schema(&self.payload_schema())?;
         let mut newest = Newest::new(&merged);
         while let Some((id, source, entry)) = newest.next() {

@@ -8,6 +8,7 @@
 //! A change first goes into the layers under the next tick, where no reader looks, and becomes visible as a whole when that
 //! tick is published.
 
+mod adopt;
 mod among;
 mod install;
 mod layers;
@@ -15,6 +16,7 @@ mod listing;
 mod merge;
 mod read;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,13 +32,12 @@ use super::memtable::{Latest, Memtable};
 use super::payload_index::PayloadSchema;
 use super::schema::prepare;
 use super::segment::{Segment, SegmentBuilder};
-use super::{BuildOptions, Change, payload};
+use super::{BuildOptions, Change, LogEntry, payload};
 use layers::{Layers, Snapshot};
 
 /// See the module. All methods may be called from any thread; those that read files or compare vectors block.
 #[derive(Debug)]
 pub struct PartitionState {
-    schema: Arc<VectorSchema>,
     payload_schema: RwLock<Arc<PayloadSchema>>,
     /// One [`PartitionState::index_payloads`] at a time.
     indexing: Mutex<()>,
@@ -101,18 +102,18 @@ impl PartitionState {
                     applied: LogPosition::default(),
                     frozen: Vec::new(),
                     active: Arc::new(Memtable::new(Arc::clone(&schema))),
+                    schema,
                 }),
                 tick: 0,
                 position: LogPosition::default(),
             }),
-            schema,
         }
     }
 
     /// What its points look like.
     #[must_use]
-    pub fn schema(&self) -> &VectorSchema {
-        &self.schema
+    pub fn schema(&self) -> Arc<VectorSchema> {
+        Arc::clone(&self.published.read().layers.schema)
     }
 
     /// Which payload fields are indexed.
@@ -179,24 +180,54 @@ impl PartitionState {
         self.published.read().clone()
     }
 
-    /// Applies the changes of the log entry at `position`; all of them become visible at once. Entries come in order; those at
-    /// or before [`Self::position`] were applied already and change nothing.
+    /// Applies the changes of the log entry at `position`, made with the schema as it is; all of them become visible at once.
+    /// Entries come in order; those at or before [`Self::position`] were applied already and change nothing.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] if a vector does not fit; then nothing was applied.
     pub fn apply(&self, position: LogPosition, changes: &[Change]) -> Result<(), EngineError> {
-        let prepared = changes
-            .iter()
-            .map(|change| self.prepare(change))
-            .collect::<Result<Vec<_>, _>>()?;
-        let _writer = self.writer.lock();
+        let entry = LogEntry {
+            schema: self.schema().version,
+            changes: changes.to_vec(),
+        };
+        self.replay(position, &[entry])
+    }
+
+    /// As [`Self::apply`], for what the log holds at `position`: vectors that were dropped since are left out.
+    ///
+    /// # Errors
+    /// Those of [`Self::apply`], or [`EngineError::NewerSchema`].
+    pub fn replay(&self, position: LogPosition, entries: &[LogEntry]) -> Result<(), EngineError> {
+        loop {
+            let schema = self.schema();
+            let changes = Self::fit(&schema, entries)?;
+            let prepared = changes
+                .iter()
+                .map(|change| prepared(&schema, change))
+                .collect::<Result<Vec<_>, _>>()?;
+            let _writer = self.writer.lock();
+            // Adopting another schema takes the writer's lock: what was prepared fits unless that happened meanwhile.
+            if Arc::ptr_eq(&schema, &self.schema()) {
+                self.write(position, &changes, prepared);
+                return Ok(());
+            }
+        }
+    }
+
+    /// For who holds `writer`.
+    fn write(
+        &self,
+        position: LogPosition,
+        changes: &[Cow<'_, Change>],
+        prepared: Vec<Option<Prepared>>,
+    ) {
         let Snapshot {
             layers,
             tick,
             position: current,
         } = self.snapshot();
         if position <= current {
-            return Ok(());
+            return;
         }
         let tick = tick + 1;
         for (change, prepared) in changes.iter().zip(prepared) {
@@ -217,20 +248,6 @@ impl PartitionState {
         let mut published = self.published.write();
         published.tick = tick;
         published.position = position;
-        Ok(())
-    }
-
-    /// Payload and vectors as they are stored; none for a deletion.
-    fn prepare(&self, change: &Change) -> Result<Option<Prepared>, EngineError> {
-        let Change::Put(point) = change else {
-            return Ok(None);
-        };
-        let mut vectors = point.vectors.clone();
-        prepare(&self.schema, &mut vectors)?;
-        Ok(Some(Prepared {
-            payload: payload::encode(&point.payload)?,
-            vectors,
-        }))
     }
 
     /// Moves on past log entries that carry no data (fences).
@@ -256,10 +273,11 @@ impl PartitionState {
             segments: layers.segments.clone(),
             applied: layers.applied,
             frozen,
-            active: Arc::new(Memtable::new(Arc::clone(&self.schema))),
+            active: Arc::new(Memtable::new(Arc::clone(&layers.schema))),
+            schema: Arc::clone(&layers.schema),
         });
         Some(Frozen {
-            schema: Arc::clone(&self.schema),
+            schema: Arc::clone(&layers.schema),
             payload_schema: self.payload_schema(),
             memtable: Arc::clone(&layers.active),
             position,
@@ -294,6 +312,19 @@ impl PartitionState {
                     .sum::<usize>(),
         }
     }
+}
+
+/// Payload and vectors as they are stored; none for a deletion.
+fn prepared(schema: &VectorSchema, change: &Change) -> Result<Option<Prepared>, EngineError> {
+    let Change::Put(point) = change else {
+        return Ok(None);
+    };
+    let mut vectors = point.vectors.clone();
+    prepare(schema, &mut vectors)?;
+    Ok(Some(Prepared {
+        payload: payload::encode(&point.payload)?,
+        vectors,
+    }))
 }
 
 impl Frozen {

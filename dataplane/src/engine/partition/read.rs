@@ -291,9 +291,10 @@ impl PartitionState {
     pub fn search(&self, request: &SearchRequest) -> Result<Vec<ScoredPoint>, EngineError> {
         let selection = Selection::new(&request.with_payload)?;
         let filter = compile(request.filter.as_ref())?;
-        let mut query = Query::new(&self.schema, request, filter.as_ref())?;
         let snapshot = self.snapshot();
-        snapshot.weigh(&self.schema, &mut query);
+        let schema = &snapshot.layers.schema;
+        let mut query = Query::new(schema, request, filter.as_ref())?;
+        snapshot.weigh(schema, &mut query);
         let found = match &request.among {
             Some(ids) => snapshot.compare(ids, &query)?,
             None => nearest(&snapshot, &query)?,
@@ -324,8 +325,8 @@ impl PartitionState {
     /// Those of [`Self::search`].
     pub fn explain(&self, request: &SearchRequest) -> Result<Vec<Explanation>, EngineError> {
         let filter = compile(request.filter.as_ref())?;
-        let query = Query::new(&self.schema, request, filter.as_ref())?;
         let snapshot = self.snapshot();
+        let query = Query::new(&snapshot.layers.schema, request, filter.as_ref())?;
         let explain = |view: &Arc<SegmentView>| {
             let live = |row| view.is_live(row, snapshot.tick);
             let live = view.has_dead().then_some(&live as &dyn Fn(u32) -> bool);

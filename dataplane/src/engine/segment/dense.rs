@@ -244,6 +244,18 @@ impl DenseField {
         })
     }
 
+    /// That of a segment whose rows have no vectors of that name.
+    pub(super) fn without_vectors(params: DenseParams) -> Result<Self, EngineError> {
+        let vectors = Vectors::builder(params.size as usize, 0);
+        let vectors = vectors.map_err(|e| EngineError::index(Path::new(""), e))?;
+        Ok(Self {
+            params,
+            slots: Slots::Table(Vec::new()),
+            vectors: vectors.finish(),
+            index: None,
+        })
+    }
+
     /// Whether rows have lists of vectors.
     pub(super) fn has_lists(&self) -> bool {
         self.params.multivector

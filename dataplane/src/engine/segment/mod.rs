@@ -29,9 +29,10 @@ use brainy_coordination::types::{LogPosition, SegmentId};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::model::{PointId, VectorSchema};
+use crate::model::{DenseParams, PointId, VectorSchema};
 
 use super::error::EngineError;
+use super::fields::Fields;
 use super::filter::{CompiledFilter, Subject};
 use super::payload;
 use super::payload_index::PayloadIndex;
@@ -56,17 +57,18 @@ pub struct OpenOptions {
 /// An open segment.
 #[derive(Debug)]
 pub struct Segment {
-    meta: SegmentMeta,
-    schema: VectorSchema,
-    table: RowTable,
-    payloads: Vec<u8>,
-    dense: Vec<DenseField>,
-    sparse: Vec<SparseField>,
+    meta: Arc<SegmentMeta>,
+    /// What it presents: the schema that it was written with, or that of the collection as it is now.
+    schema: Arc<VectorSchema>,
+    table: Arc<RowTable>,
+    payloads: Arc<Vec<u8>>,
+    dense: Vec<Arc<DenseField>>,
+    sparse: Vec<Arc<SparseField>>,
     /// The index of each sparse field that has vectors, if it is to be searched.
-    terms: Vec<Option<TermIndex>>,
-    payload_index: RwLock<Arc<PayloadIndex>>,
+    terms: Vec<Option<Arc<TermIndex>>>,
+    payload_index: Arc<RwLock<Arc<PayloadIndex>>>,
     /// Held while indexes are built.
-    indexing: Mutex<()>,
+    indexing: Arc<Mutex<()>>,
 }
 
 /// The vectors of a row.
@@ -126,17 +128,20 @@ impl Segment {
         let fields = head.schema.vectors.values().zip(&head.dense).enumerate();
         let dense = fields
             .map(|(field, (params, head))| {
-                DenseField::open(dir, meta, (field, *params, head), rows, options)
+                DenseField::open(dir, meta, (field, *params, head), rows, options).map(Arc::new)
             })
             .collect::<Result<_, _>>()?;
         let fields = head.sparse.iter().enumerate();
         let sparse = fields
-            .map(|(field, count)| SparseField::open(dir, meta, field, *count, rows))
+            .map(|(field, count)| SparseField::open(dir, meta, field, *count, rows).map(Arc::new))
             .collect::<Result<_, _>>()?;
         let fields = head.sparse.iter().enumerate();
         let terms = fields
-            .map(|(field, count)| sparse_index::open(dir, meta, field, *count, options))
-            .collect::<Result<_, _>>()?;
+            .map(|(field, count)| {
+                let index = sparse_index::open(dir, meta, field, *count, options)?;
+                Ok(index.map(Arc::new))
+            })
+            .collect::<Result<_, EngineError>>()?;
         let payload_index = match Stored::find(dir, meta, &PAYLOAD_INDEX) {
             Some(file) => {
                 let words = file.read_u64s()?;
@@ -145,16 +150,55 @@ impl Segment {
             None => PayloadIndex::default(),
         };
         Ok(Self {
-            meta: meta.clone(),
-            schema: head.schema,
-            table,
-            payloads,
+            meta: Arc::new(meta.clone()),
+            schema: Arc::new(head.schema),
+            table: Arc::new(table),
+            payloads: Arc::new(payloads),
             dense,
             sparse,
             terms,
-            payload_index: RwLock::new(Arc::new(payload_index)),
-            indexing: Mutex::new(()),
+            payload_index: Arc::new(RwLock::new(Arc::new(payload_index))),
+            indexing: Arc::default(),
         })
+    }
+
+    /// The same segment in the fields of `schema`: it has no vectors of those that it was written without. Costs no copy.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] if a field of the same origin has another shape.
+    pub(crate) fn present(&self, schema: &Arc<VectorSchema>) -> Result<Self, EngineError> {
+        let fields = Fields::new(&self.schema, schema);
+        let own: Vec<&DenseParams> = self.schema.vectors.values().collect();
+        let dense = schema.vectors.values().zip(&fields.dense);
+        let dense = dense.map(|(params, at)| match *at {
+            Some(at) if own[at].same_shape(params) => Ok(Arc::clone(&self.dense[at])),
+            Some(_) => Err(EngineError::invalid(
+                format!("segment {}", self.id()),
+                format!("it holds {:?}, the collection {schema:?}", self.schema),
+            )),
+            None => DenseField::without_vectors(*params).map(Arc::new),
+        });
+        let sparse = fields.sparse.iter().map(|at| match *at {
+            Some(at) => Arc::clone(&self.sparse[at]),
+            None => Arc::default(),
+        });
+        let terms = fields.sparse.iter().map(|at| self.terms[(*at)?].clone());
+        Ok(Self {
+            meta: Arc::clone(&self.meta),
+            schema: Arc::clone(schema),
+            table: Arc::clone(&self.table),
+            payloads: Arc::clone(&self.payloads),
+            dense: dense.collect::<Result<_, _>>()?,
+            sparse: sparse.collect(),
+            terms: terms.collect(),
+            payload_index: Arc::clone(&self.payload_index),
+            indexing: Arc::clone(&self.indexing),
+        })
+    }
+
+    /// Whether both are one opened segment, whatever they present.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.table, &other.table)
     }
 
     /// Its name.
@@ -169,7 +213,7 @@ impl Segment {
         &self.meta
     }
 
-    /// What its vectors look like.
+    /// What its vectors look like: as it was written, or as it is presented.
     #[must_use]
     pub fn schema(&self) -> &VectorSchema {
         &self.schema
@@ -197,18 +241,18 @@ impl Segment {
             + self
                 .dense
                 .iter()
-                .map(DenseField::memory_bytes)
+                .map(|field| field.memory_bytes())
                 .sum::<usize>()
             + self
                 .sparse
                 .iter()
-                .map(SparseField::memory_bytes)
+                .map(|field| field.memory_bytes())
                 .sum::<usize>()
             + self
                 .terms
                 .iter()
                 .flatten()
-                .map(TermIndex::memory_bytes)
+                .map(|index| index.memory_bytes())
                 .sum::<usize>()
             + self.payload_index().memory_bytes()
     }

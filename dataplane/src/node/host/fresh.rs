@@ -21,6 +21,7 @@ impl Host {
         at_least: Option<LogPosition>,
     ) -> Result<(), ServiceError> {
         let asked = Instant::now();
+        self.adopt_schema().await?;
         let owner = self.state.lock().owner.clone();
         if let Some(owner) = owner {
             let enough = match consistency {
@@ -52,6 +53,10 @@ impl Host {
         if stale || at_least.is_some_and(|p| p > replica.position()) {
             let done = replica.catch_up().await;
             self.note(done.as_ref().err());
+            if done.is_err() {
+                // The log may have writes with vectors that this node has not heard of.
+                self.context.view.hint();
+            }
             done.map_err(|e| ServiceError::Unavailable(e.to_string()))?;
         }
         if at_least.is_some_and(|p| p > replica.position()) {

@@ -4,12 +4,13 @@
 //! it. Everything else reaches the partition through the [`Host`]: writes go to its owner if that is here, reads go to
 //! the engine after the replica is as fresh as they ask.
 
+mod adopt;
 mod flush;
 mod fresh;
 mod steps;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use brainy_coordination::handoff::{self, Local};
@@ -62,6 +63,8 @@ pub(super) struct Host {
     /// Serialises and shares checks that the lease is still ours.
     confirmed: tokio::sync::Mutex<Option<Instant>>,
     nudge: Notify,
+    /// Version of the cluster manifest that the partition's schema was last compared with.
+    schema_from: AtomicU64,
     stop: CancellationToken,
     finished: CancellationToken,
 }
@@ -93,6 +96,7 @@ impl Host {
             half_way: AtomicBool::new(false),
             confirmed: tokio::sync::Mutex::new(None),
             nudge: Notify::new(),
+            schema_from: AtomicU64::new(0),
         });
         tokio::spawn(host.clone().run());
         host
@@ -146,6 +150,7 @@ impl Host {
         request: Nonce,
         op: WriteOp,
     ) -> Result<LogPosition, ServiceError> {
+        self.adopt_schema_for(&op).await?;
         let mut owner = self.state.lock().owner.clone();
         if owner.is_none() && self.is_wanted_here() {
             // A handoff to this node is under way: waiting here is shorter than asking around.

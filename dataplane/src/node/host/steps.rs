@@ -36,6 +36,9 @@ impl Host {
         let mut views = self.context.view.subscribe();
         loop {
             views.borrow_and_update();
+            if let Err(error) = self.adopt_schema().await {
+                tracing::error!(partition = %self.partition, %error, "cannot follow the collection's vectors");
+            }
             let (action, lease) = match self.decide().await {
                 Ok(decision) => decision,
                 Err(error) => {
@@ -345,6 +348,8 @@ impl Host {
         self.note(done.as_ref().err());
         if let Err(error) = done {
             tracing::warn!(partition = %self.partition, %error, "cannot follow the log");
+            // It may have writes with vectors that this node has not heard of.
+            self.context.view.hint();
         }
     }
 
