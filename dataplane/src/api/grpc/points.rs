@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::Api;
 use super::convert::answers::{batches, hits, next, records, update_result};
-use super::convert::{indexes, order, queries, reads, select, writes};
+use super::convert::{groups, indexes, order, queries, reads, select, writes};
 use super::proto::points_server::Points;
 use super::proto::*;
 use super::status::status;
@@ -17,7 +17,9 @@ use crate::api::dto::query::Batch;
 use crate::api::errors::ApiError;
 use crate::api::extract::{Call, TOKEN, UpdateResult};
 use crate::api::facet::most_frequent;
+use crate::api::groups::groups as grouped;
 use crate::api::guard::Class;
+use crate::api::matrix::{matrix_offsets, matrix_pairs};
 use crate::api::points::{Written, write, write_all};
 use crate::api::query::{how_many, many, one, page, points_by_id};
 use crate::error::ServiceError;
@@ -531,12 +533,25 @@ impl Points for Api {
         }))
     }
 
-    async fn search_groups(&self, _: Request<SearchPointGroups>) -> Reply<SearchGroupsResponse> {
-        refused("grouped queries")
+    async fn search_groups(
+        &self,
+        request: Request<SearchPointGroups>,
+    ) -> Reply<SearchGroupsResponse> {
+        let (found, time) = read!(request, groups::search, grouped);
+        Ok(Response::new(SearchGroupsResponse {
+            result: Some(groups::groups(found)),
+            time,
+            usage: None,
+        }))
     }
 
-    async fn query_groups(&self, _: Request<QueryPointGroups>) -> Reply<QueryGroupsResponse> {
-        refused("grouped queries")
+    async fn query_groups(&self, request: Request<QueryPointGroups>) -> Reply<QueryGroupsResponse> {
+        let (found, time) = read!(request, groups::query, grouped);
+        Ok(Response::new(QueryGroupsResponse {
+            result: Some(groups::groups(found)),
+            time,
+            usage: None,
+        }))
     }
 
     async fn recommend(&self, _: Request<RecommendPoints>) -> Reply<RecommendResponse> {
@@ -579,16 +594,26 @@ impl Points for Api {
 
     async fn search_matrix_pairs(
         &self,
-        _: Request<SearchMatrixPoints>,
+        request: Request<SearchMatrixPoints>,
     ) -> Reply<SearchMatrixPairsResponse> {
-        refused("distance matrices")
+        let (found, time) = read!(request, groups::matrix, matrix_pairs);
+        Ok(Response::new(SearchMatrixPairsResponse {
+            result: Some(groups::pairs(found)),
+            time,
+            usage: None,
+        }))
     }
 
     async fn search_matrix_offsets(
         &self,
-        _: Request<SearchMatrixPoints>,
+        request: Request<SearchMatrixPoints>,
     ) -> Reply<SearchMatrixOffsetsResponse> {
-        refused("distance matrices")
+        let (found, time) = read!(request, groups::matrix, matrix_offsets);
+        Ok(Response::new(SearchMatrixOffsetsResponse {
+            result: Some(groups::offsets(found)),
+            time,
+            usage: None,
+        }))
     }
 }
 

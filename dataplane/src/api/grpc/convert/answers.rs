@@ -68,7 +68,8 @@ pub(in crate::api::grpc) fn records(records: Vec<RecordDto>) -> Vec<proto::Retri
     records.into_iter().map(record).collect()
 }
 
-fn record(record: RecordDto) -> proto::RetrievedPoint {
+/// One point.
+pub(super) fn record(record: RecordDto) -> proto::RetrievedPoint {
     let RecordDto {
         id,
         payload,

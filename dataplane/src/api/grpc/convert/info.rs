@@ -108,13 +108,20 @@ fn config(part: Part<'_>) -> proto::CollectionConfig {
         params: part.at("params").map(params),
         hnsw_config: part.at("hnsw_config").map(hnsw),
         optimizer_config: part.at("optimizer_config").map(optimizers),
-        // Clients insist on one.
-        wal_config: Some(part.at("wal_config").map(wal).unwrap_or_default()),
+        // Clients insist on its figures; Brainy's log has no like of them.
+        wal_config: Some(part.at("wal_config").map_or(NO_WAL, wal)),
         quantization_config: part.at("quantization_config").and_then(quantization),
         strict_mode_config: part.at("strict_mode_config").map(strict_mode),
         metadata: metadata.cloned().map(from_object).unwrap_or_default(),
     }
 }
+
+/// Of a log without files.
+const NO_WAL: proto::WalConfigDiff = proto::WalConfigDiff {
+    wal_capacity_mb: Some(0),
+    wal_segments_ahead: Some(0),
+    wal_retain_closed: Some(0),
+};
 
 fn wal(part: Part<'_>) -> proto::WalConfigDiff {
     proto::WalConfigDiff {

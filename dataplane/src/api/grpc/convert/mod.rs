@@ -3,6 +3,7 @@
 
 pub(super) mod answers;
 pub(super) mod filter;
+pub(super) mod groups;
 pub(super) mod indexes;
 pub(super) mod info;
 pub(super) mod json;

@@ -49,7 +49,8 @@ pub(in crate::api::grpc) fn query(message: proto::QueryPoints) -> Result<QueryDt
     })
 }
 
-fn prefetches(list: Vec<proto::PrefetchQuery>) -> Result<Prefetches, ServiceError> {
+/// Queries whose results another one takes.
+pub(super) fn prefetches(list: Vec<proto::PrefetchQuery>) -> Result<Prefetches, ServiceError> {
     let list = list.into_iter().enumerate().map(|(i, message)| {
         let place = |e: ServiceError| e.within(&format!("prefetch[{i}]"));
         prefetch(message).map_err(place)
@@ -80,7 +81,8 @@ fn prefetch(message: proto::PrefetchQuery) -> Result<PrefetchDto, ServiceError> 
     })
 }
 
-fn variant(query: proto::Query) -> Result<QueryInput, ServiceError> {
+/// What is asked for.
+pub(super) fn variant(query: proto::Query) -> Result<QueryInput, ServiceError> {
     use proto::query::Variant;
     let refused = |what: &str| Err(ServiceError::Unsupported(what.to_owned()));
     match needed("query", query.variant)? {
