@@ -212,6 +212,8 @@ settings! {
     max_queued_reads = 512 in 1..=1_000_000;
     /// Longest time for the answer to a request, milliseconds.
     request_timeout_ms = 60_000 in 100..=3_600_000;
+    /// Largest size of the vectors of a new collection.
+    max_dimension = 65_536 in 1..=65_536;
     /// Segments of a partition at which they are merged.
     segment_merge_threshold = 8 in 2..=1_000;
 }

@@ -431,6 +431,7 @@ impl DataService for Node {
             timeout: Duration::from_millis(settings.request_timeout_ms),
             max_batch_points: settings.max_batch_points as usize,
             max_search_limit: settings.max_search_limit as usize,
+            max_dimension: settings.max_dimension as usize,
             ..Limits::default()
         }
     }

@@ -17,7 +17,7 @@ impl Shares {
     /// The parts of a budget of so many bytes.
     pub(super) fn of(budget: u64) -> Self {
         Self {
-            buffers: budget / 8 * 3,
+            buffers: budget / 4,
             queued_writes: budget / 8,
             requests: budget / 8,
             calls: budget / 8,
@@ -38,7 +38,7 @@ mod tests {
                 requests,
                 calls,
             } = Shares::of(budget);
-            assert!(buffers + queued_writes + requests + calls <= budget / 4 * 3);
+            assert!(buffers + queued_writes + requests + calls <= budget / 8 * 5);
         }
     }
 }

@@ -6,6 +6,7 @@ use brainy_dataplane::admission::{AdmissionMetrics, ByteBudget};
 use brainy_dataplane::api::ApiConfig;
 use futures::StreamExt;
 use futures::channel::mpsc;
+use http_body_util::BodyExt;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::json;
@@ -100,6 +101,38 @@ async fn a_body_of_unknown_length_counts_as_it_comes() {
         StatusCode::TOO_MANY_REQUESTS
     );
     assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
+async fn messages_of_grpc_count_as_they_come() {
+    let (config, _) = limited(3_000);
+    let budget = config.requests.clone();
+    let server = with_collection(config).await;
+    let _other = budget.charge(1).unwrap();
+    // A list of collections; the request's only field is one that nobody knows: 15, so many bytes.
+    for (unknown, code) in [(100_usize, "0"), (2_000, "8")] {
+        let mut message = vec![
+            15 << 3 | 2,
+            (unknown & 127) as u8 | 128,
+            (unknown >> 7) as u8,
+        ];
+        message.resize(message.len() + unknown, 0);
+        let mut frame = vec![0];
+        frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+        frame.extend(message);
+        let request = Request::builder()
+            .method("POST")
+            .uri("/qdrant.Collections/List")
+            .header("content-type", "application/grpc")
+            .body(Body::from(frame))
+            .unwrap();
+        let response = server.router.clone().oneshot(request).await.unwrap();
+        let headers = response.headers().clone();
+        let body = response.into_body().collect().await.unwrap();
+        let trailers = body.trailers().unwrap_or(&headers);
+        assert_eq!(trailers["grpc-status"], code, "{trailers:?}");
+    }
+    assert_eq!(budget.used(), 1);
 }
 
 #[tokio::test]
