@@ -122,7 +122,7 @@ impl Partition {
         let (mut hits, mut wanted) = (0, 0);
         for vector in queries {
             let request = SearchRequest {
-                vector: vector.clone(),
+                query: vector.clone().into(),
                 ..request.clone()
             };
             let exact = SearchRequest {
@@ -195,7 +195,7 @@ fn codes_find_what_full_vectors_rank() {
         );
 
         let request = |codes| SearchRequest {
-            vector: queries[0].clone(),
+            query: queries[0].clone().into(),
             codes,
             ..unnamed(vec![], 10)
         };
@@ -259,7 +259,7 @@ fn lists_are_found_by_the_sum_of_their_best() {
     println!("recall {recall:.3} (seed {SEED})");
     assert!(recall >= 0.97, "recall {recall} (seed {SEED})");
     let all = SearchRequest {
-        vector: queries[0].clone(),
+        query: queries[0].clone().into(),
         exact: true,
         limit: 5000,
         ..request
@@ -299,7 +299,7 @@ fn points_without_the_vector_are_no_results_and_cost_no_slot() {
         let recall = partition.recall(&queries, &request);
         assert!(recall >= 0.9, "'{using}': recall {recall} (seed {SEED})");
         let all = SearchRequest {
-            vector: queries[0].clone(),
+            query: queries[0].clone().into(),
             limit: 5000,
             ..request
         };
@@ -336,7 +336,7 @@ fn merged_graphs_lead_to_rows_of_every_input_and_to_no_deleted_one() {
         assert!(recall >= 0.97, "recall {recall} (seed {SEED})");
         for query in &queries {
             let request = SearchRequest {
-                vector: query.clone(),
+                query: query.clone().into(),
                 ..unnamed(vec![], 50)
             };
             for found in partition.search(&request) {

@@ -14,8 +14,9 @@ use super::extract::{Call, Path};
 use super::grouping::{Group, Rounds};
 use super::guard::Class;
 use super::plan::Step;
-use super::query::{checks, found, look_up};
+use super::query::checks;
 use super::routes::Routes;
+use super::run::{found, look_up};
 use crate::error::ServiceError;
 use crate::model::{PayloadSelector, PointId, Record, RetrieveRequest, ScoredPoint, VectorSchema};
 
@@ -67,7 +68,7 @@ pub(super) async fn groups<T: IntoGrouped>(
         lookup,
     } = dto.into_grouped(checks(call, &collection))?;
     let mut plans = [plan];
-    look_up(call, name, &mut plans).await?;
+    look_up(call, name, schema, &mut plans).await?;
     let [plan] = plans;
     let (groups, mut hits) = if plan.is_leaf() {
         let mut rounds = Rounds::new(&grouping, call.limits.max_search_limit);

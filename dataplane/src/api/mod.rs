@@ -19,6 +19,7 @@
 //! - `GET /health`, `/coordinate/assignments`; `POST /coordinate/rebalance`, `/sync/config` answer plain documents.
 
 mod aliases;
+mod asked;
 mod auth;
 pub(crate) mod body;
 mod browser;
@@ -38,12 +39,14 @@ mod guard;
 mod listing;
 mod matrix;
 pub mod metrics;
+mod mmr;
 pub mod openapi;
 mod ops;
 mod plan;
 mod points;
 mod query;
 mod routes;
+mod run;
 mod snapshots;
 mod unsupported;
 pub mod vector;

@@ -1,5 +1,5 @@
-//! A query as a tree of searches and fusions, and how its results come together. No I/O: whoever runs it asks for the
-//! searches that can run, carries all of them out at once, and comes back.
+//! A query as a tree of searches and fusions, and how its results come together. No I/O: whoever runs it asks for what the steps
+//! that can run need, carries all of it out at once, and comes back.
 //!
 //! Every search asks the whole collection, and fusion works on these results, so that it does not depend on partitions.
 
@@ -9,31 +9,48 @@ use std::collections::HashMap;
 use brainy_coordination::types::LogPosition;
 use brainy_index::fusion::{Scored, distribution_based, reciprocal_rank};
 
+use super::asked::{Asked, Location};
 use super::listing::PlannedList;
+use super::mmr::Mmr;
 use crate::engine::is_similarity;
+use crate::error::ServiceError;
 use crate::model::{
-    Condition, Filter, ListRequest, PayloadSelector, PointId, Record, ScoredPoint, SearchRequest,
-    Vector, VectorSchema, VectorSelector,
+    Condition, Filter, ListRequest, PayloadSelector, PointId, Record, ScoredPoint, SearchQuery,
+    SearchRequest, Vector, VectorSchema, VectorSelector,
 };
 
-/// A search, checked; its vector is perhaps still to be looked up.
+/// A search, checked; its vectors are perhaps still to be looked up.
 #[derive(Clone, Debug)]
 pub(super) struct PlannedSearch {
-    /// The request; its vector is empty while `like` is set.
+    /// The request; what it looks for is empty while `asked` is set.
     pub(super) request: SearchRequest,
-    /// The best results to leave out.
-    pub(super) offset: usize,
-    /// Use the vector of this point, and leave the point out of the results.
-    pub(super) like: Option<PointId>,
+    /// What it looks for.
+    pub(super) asked: Option<Asked>,
+    /// Where the vectors of the points are that it names.
+    pub(super) lookup: Location,
+    /// How to choose among the results, which have their vectors.
+    pub(super) mmr: Option<Mmr>,
+    pub(super) finish: Finish,
 }
 
 impl PlannedSearch {
-    /// Searches like the point that [`Self::like`] names, whose vector is `vector`.
-    pub(super) fn resolve(&mut self, id: PointId, vector: Vector) {
-        self.request.vector = vector;
-        let filter = self.request.filter.get_or_insert_default();
-        filter.must_not.push(Condition::HasId(vec![id]));
-        self.like = None;
+    /// Looks for what it asked for, and leaves the points that it names out of the results if their vectors are of the same
+    /// collection.
+    pub(super) fn resolve(
+        &mut self,
+        schema: &VectorSchema,
+        vector_of: &dyn Fn(PointId) -> Result<Vector, ServiceError>,
+    ) -> Result<(), ServiceError> {
+        let Some(asked) = self.asked.take() else {
+            return Ok(());
+        };
+        let named = asked.points();
+        self.request.query = asked.resolve(schema, &self.request.using, vector_of)?;
+        if !named.is_empty() && self.lookup.collection.is_none() {
+            let filter = self.request.filter.get_or_insert_default();
+            filter.must_not.push(Condition::HasId(named));
+        }
+        Ok(())
     }
 }
 
@@ -52,14 +69,9 @@ pub(super) struct PlannedFusion {
     pub(super) fusion: Fusion,
     /// How many of the best to keep (offset already added).
     pub(super) limit: usize,
-    /// The best results to leave out.
-    pub(super) offset: usize,
     /// Worse scores are left out.
     pub(super) score_threshold: Option<f32>,
-    /// Payload to return.
-    pub(super) with_payload: PayloadSelector,
-    /// Vectors to return.
-    pub(super) with_vector: VectorSelector,
+    pub(super) finish: Finish,
 }
 
 /// What comes of a step: hits, best first.
@@ -84,17 +96,40 @@ pub(super) enum Step {
 }
 
 /// What is left to do for the results of a query: which to leave out, and what to fetch of the others.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Finish {
+    /// The best results to leave out.
     pub(super) offset: usize,
-    /// Absent where the search fetched it.
+    /// Absent where the step fetches it.
     pub(super) fetch: Option<(PayloadSelector, VectorSelector)>,
+}
+
+/// What a step that can run needs.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A search, whose hits [`Step::found`] takes.
+    Search(SearchRequest),
+    /// A listing, whose points [`Step::listed`] takes.
+    List(ListRequest),
+}
+
+/// A choice among hits, to be made before [`Step::found`] takes them.
+#[derive(Debug)]
+pub(super) struct Choice {
+    pub(super) mmr: Mmr,
+    pub(super) using: String,
+    pub(super) query: Vector,
 }
 
 impl Step {
     /// Whether this step asks all points, not those that others found.
     pub(super) fn is_leaf(&self) -> bool {
-        matches!(self, Self::Search(_, sources) | Self::List(_, sources) if sources.is_empty())
+        match self {
+            // What was chosen for variety is not found again by asking for less of it.
+            Self::Search(search, sources) => sources.is_empty() && search.mmr.is_none(),
+            Self::List(_, sources) => sources.is_empty(),
+            Self::Fuse(..) | Self::Done(_) => false,
+        }
     }
 
     /// The same step of points that match `filter` too, the best `limit` of them; for a step that asks all points.
@@ -126,7 +161,7 @@ impl Step {
             return order.compare(&order.place(a), &order.place(b));
         }
         let similarity = match self {
-            Self::Search(search, _) => is_similarity(schema, &search.request.using),
+            Self::Search(search, _) => is_similarity(schema, &search.request),
             _ => true,
         };
         let by_score = a.score.total_cmp(&b.score);
@@ -141,35 +176,40 @@ impl Step {
     /// What is to be done with the results of this step, the last of a query.
     pub(super) fn finish(&self) -> Finish {
         match self {
-            Self::Search(search, _) => Finish {
-                offset: search.offset,
-                fetch: None,
-            },
-            Self::Fuse(fuse, _) => Finish {
-                offset: fuse.offset,
-                fetch: Some((fuse.with_payload.clone(), fuse.with_vector.clone()))
-                    .filter(|(p, v)| *p != PayloadSelector::None || v.wants_any()),
-            },
+            Self::Search(search, _) => search.finish.clone(),
+            Self::Fuse(fuse, _) => fuse.finish.clone(),
             Self::List(list, _) => Finish {
                 offset: list.offset,
                 fetch: None,
             },
-            Self::Done(_) => Finish {
-                offset: 0,
-                fetch: None,
-            },
+            Self::Done(_) => Finish::default(),
+        }
+    }
+
+    /// The steps whose results it takes.
+    fn sources(&self) -> &[Self] {
+        match self {
+            Self::Search(_, sources) | Self::Fuse(_, sources) | Self::List(_, sources) => sources,
+            Self::Done(_) => &[],
+        }
+    }
+
+    fn sources_mut(&mut self) -> &mut [Self] {
+        match self {
+            Self::Search(_, sources) | Self::Fuse(_, sources) | Self::List(_, sources) => sources,
+            Self::Done(_) => &mut [],
         }
     }
 
     /// How many results this and all steps below may have together.
     pub(super) fn results(&self) -> usize {
-        let (own, sources) = match self {
-            Self::Search(search, sources) => (search.request.limit, sources.as_slice()),
-            Self::Fuse(fuse, sources) => (fuse.limit, sources.as_slice()),
-            Self::List(list, sources) => (list.request.limit, sources.as_slice()),
-            Self::Done(_) => (0, [].as_slice()),
+        let own = match self {
+            Self::Search(search, _) => search.request.limit,
+            Self::Fuse(fuse, _) => fuse.limit,
+            Self::List(list, _) => list.request.limit,
+            Self::Done(_) => 0,
         };
-        sources
+        self.sources()
             .iter()
             .map(Self::results)
             .fold(own, usize::saturating_add)
@@ -189,7 +229,7 @@ impl Step {
         }
     }
 
-    /// Does what needs no search.
+    /// Does what needs no service.
     pub(super) fn reduce(&mut self) {
         self.sources_mut().iter_mut().for_each(Self::reduce);
         if let Self::Fuse(plan, sources) = self
@@ -206,46 +246,40 @@ impl Step {
         }
     }
 
-    /// The searches that can run now. Each becomes a request by [`Self::request`], whose results [`Self::done`] takes.
+    /// The steps that can run now: those that [`Self::work`] has something for.
     pub(super) fn ready<'s>(&'s mut self, out: &mut Vec<&'s mut Self>) {
-        if matches!(self, Self::Search(_, sources) if all_done(sources)) {
+        let runs = match self {
+            Self::Search(_, sources) | Self::List(_, sources) => all_done(sources),
+            Self::Fuse(..) | Self::Done(_) => false,
+        };
+        if runs {
             out.push(self);
-            return;
+        } else {
+            self.sources_mut().iter_mut().for_each(|s| s.ready(out));
         }
-        self.sources_mut().iter_mut().for_each(|s| s.ready(out));
     }
 
-    /// The listings that can run now. Each becomes a request by [`Self::listing`], whose results [`Self::listed`] takes.
-    pub(super) fn ready_lists<'s>(&'s mut self, out: &mut Vec<&'s mut Self>) {
-        if matches!(self, Self::List(_, sources) if all_done(sources)) {
-            out.push(self);
-            return;
-        }
-        let sources = self.sources_mut();
-        sources.iter_mut().for_each(|s| s.ready_lists(out));
-    }
-
-    fn sources_mut(&mut self) -> &mut [Self] {
+    /// What a step that can run needs.
+    pub(super) fn work(&self) -> Option<Work> {
         match self {
-            Self::Search(_, sources) | Self::Fuse(_, sources) | Self::List(_, sources) => sources,
-            Self::Done(_) => &mut [],
+            Self::Search(search, sources) => Some(Work::Search(request(search, sources))),
+            Self::List(list, sources) => Some(Work::List(list.request(found_by(sources)))),
+            Self::Fuse(..) | Self::Done(_) => None,
         }
     }
 
-    /// The request of a search that can run: among what its sources found, if it has sources.
-    pub(super) fn request(&self) -> Option<SearchRequest> {
-        let Self::Search(search, sources) = self else {
+    /// What is to be chosen among the hits of a search before it takes them.
+    pub(super) fn choice(&self) -> Option<Choice> {
+        let Self::Search(search, _) = self else {
             return None;
         };
-        let mut request = search.request.clone();
-        request.among = found_by(sources);
-        Some(request)
-    }
-
-    /// The request of a listing that can run, as [`Self::request`].
-    pub(super) fn listing(&self) -> Option<ListRequest> {
-        match self {
-            Self::List(list, sources) => Some(list.request(found_by(sources))),
+        let PlannedSearch { request, mmr, .. } = search.as_ref();
+        match (mmr, &request.query) {
+            (Some(mmr), SearchQuery::Nearest(vector)) => Some(Choice {
+                mmr: *mmr,
+                using: request.using.clone(),
+                query: vector.clone(),
+            }),
             _ => None,
         }
     }
@@ -259,10 +293,17 @@ impl Step {
     }
 
     /// Takes the results of a search.
-    pub(super) fn done(&mut self, schema: &VectorSchema, hits: Vec<ScoredPoint>) {
+    pub(super) fn found(&mut self, schema: &VectorSchema, hits: Vec<ScoredPoint>) {
         if let Self::Search(search, _) = self {
-            let similarity = is_similarity(schema, &search.request.using);
+            let similarity = is_similarity(schema, &search.request);
             *self = Self::Done(Ranked { hits, similarity });
+        }
+    }
+
+    fn ranked(&self) -> Option<&Ranked> {
+        match self {
+            Self::Done(ranked) => Some(ranked),
+            _ => None,
         }
     }
 
@@ -281,11 +322,11 @@ impl Step {
 
 /// The points that steps found, each once; none if there are no steps.
 fn found_by(sources: &[Step]) -> Option<Vec<PointId>> {
-    let found = sources.iter().filter_map(|source| match source {
-        Step::Done(ranked) => Some(&ranked.hits),
-        _ => None,
-    });
-    let mut ids: Vec<PointId> = found.flatten().map(|hit| hit.record.id).collect();
+    let found = sources.iter().filter_map(Step::ranked);
+    let mut ids: Vec<PointId> = found
+        .flat_map(|list| &list.hits)
+        .map(|hit| hit.record.id)
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     (!sources.is_empty()).then_some(ids)
@@ -293,6 +334,24 @@ fn found_by(sources: &[Step]) -> Option<Vec<PointId>> {
 
 fn all_done(steps: &[Step]) -> bool {
     steps.iter().all(|step| matches!(step, Step::Done(_)))
+}
+
+/// The request of a search whose sources are done: among what they found, if it has sources. Formulas get their scores.
+fn request(search: &PlannedSearch, sources: &[Step]) -> SearchRequest {
+    let mut request = search.request.clone();
+    request.among = found_by(sources);
+    if let SearchQuery::Formula(formula) = &mut request.query {
+        let scores = |list: &Ranked| {
+            let hits = list.hits.iter();
+            hits.map(|hit| (hit.record.id, hit.score)).collect()
+        };
+        formula.scores = sources
+            .iter()
+            .filter_map(Step::ranked)
+            .map(scores)
+            .collect();
+    }
+    request
 }
 
 fn fuse(plan: &PlannedFusion, lists: Vec<Ranked>) -> Vec<ScoredPoint> {

@@ -1,26 +1,21 @@
 //! Reads of points.
 
-use std::collections::HashMap;
-
 use brainy_coordination::manifest::Collection;
-use futures::future::try_join_all;
 
 use super::body::Body;
 use super::dto::points::Checks;
 use super::dto::query::{
     Batch, CountDto, IntoPlan, QueryDto, RetrieveDto, Scroll, ScrollDto, SearchDto,
 };
+use super::dto::recommend::{DiscoverRequestDto, RecommendRequestDto};
 use super::dto::records::{CountedDto, HitDto, HitsDto, PageDto, RecordDto};
 use super::errors::{Answer, ApiError};
 use super::extract::{Call, Path};
 use super::guard::Class;
-use super::listing::list_ready;
-use super::plan::{Finish, Step};
 use super::routes::Routes;
+use super::run::{no_such_point, run};
 use crate::error::ServiceError;
-use crate::model::{
-    PayloadSelector, PointId, Record, RetrieveRequest, ScoredPoint, VectorSchema, VectorSelector,
-};
+use crate::model::{PayloadSelector, PointId, RetrieveRequest, VectorSelector};
 
 pub(super) fn routes() -> Routes {
     Routes::new("Search", Class::Read)
@@ -52,13 +47,37 @@ pub(super) fn routes() -> Routes {
             "query_points",
             "/collections/{name}/points/query",
             query,
-            "Searches: nearest points, and fusions of what was prefetched.",
+            "Searches: by vectors, points and examples, and what was prefetched by fusion or formula.",
         )
         .post(
             "query_batch_points",
             "/collections/{name}/points/query/batch",
             query_batch,
             "Carries out several queries.",
+        )
+        .post(
+            "recommend_points",
+            "/collections/{name}/points/recommend",
+            recommend,
+            "Searches points like some examples and unlike others (the older form of a query).",
+        )
+        .post(
+            "recommend_batch_points",
+            "/collections/{name}/points/recommend/batch",
+            recommend_batch,
+            "Carries out several recommendations.",
+        )
+        .post(
+            "discover_points",
+            "/collections/{name}/points/discover",
+            discover,
+            "Searches points like a target on the right side of pairs (the older form of a query).",
+        )
+        .post(
+            "discover_batch_points",
+            "/collections/{name}/points/discover/batch",
+            discover_batch,
+            "Carries out several discoveries.",
         )
         .post(
             "search_points",
@@ -112,10 +131,6 @@ async fn retrieve_one(call: Call, Path((name, id)): Path<(String, String)>) -> A
         Some(record) => call.ok(RecordDto::from(record)),
         None => Err(no_such_point(id).into()),
     }
-}
-
-fn no_such_point(id: PointId) -> ServiceError {
-    ServiceError::NotFound(format!("there is no point with id {id}"))
 }
 
 async fn scroll(
@@ -182,6 +197,42 @@ async fn query_batch(
         .collect::<Vec<_>>())
 }
 
+async fn recommend(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<RecommendRequestDto>,
+) -> Answer<Vec<HitDto>> {
+    let hits = one(&call, &name, dto).await?;
+    call.ok(hits)
+}
+
+async fn recommend_batch(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<Batch<RecommendRequestDto>>,
+) -> Answer<Vec<Vec<HitDto>>> {
+    let hits = many(&call, &name, dto).await?;
+    call.ok(hits)
+}
+
+async fn discover(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<DiscoverRequestDto>,
+) -> Answer<Vec<HitDto>> {
+    let hits = one(&call, &name, dto).await?;
+    call.ok(hits)
+}
+
+async fn discover_batch(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<Batch<DiscoverRequestDto>>,
+) -> Answer<Vec<Vec<HitDto>>> {
+    let hits = many(&call, &name, dto).await?;
+    call.ok(hits)
+}
+
 async fn search(
     call: Call,
     Path(name): Path<String>,
@@ -231,136 +282,4 @@ pub(super) fn checks<'a>(call: &'a Call, collection: &'a Collection) -> Checks<'
         limits: &call.limits,
         indexes: &collection.payload_indexes,
     }
-}
-
-async fn run(
-    call: &Call,
-    name: &str,
-    schema: &VectorSchema,
-    plans: Vec<Step>,
-) -> Result<Vec<Vec<HitDto>>, ServiceError> {
-    let lists = found(call, name, schema, plans).await?.into_iter();
-    let hits = |list: Vec<ScoredPoint>| list.into_iter().map(HitDto::from).collect();
-    Ok(lists.map(hits).collect())
-}
-
-/// Carries out queries: the searches of all of them that can run are one request, those that wait for them the next.
-pub(super) async fn found(
-    call: &Call,
-    name: &str,
-    schema: &VectorSchema,
-    mut plans: Vec<Step>,
-) -> Result<Vec<Vec<ScoredPoint>>, ServiceError> {
-    look_up(call, name, &mut plans).await?;
-    let finishes: Vec<Finish> = plans.iter().map(Step::finish).collect();
-    loop {
-        plans.iter_mut().for_each(Step::reduce);
-        if list_ready(call, name, &mut plans).await? {
-            continue;
-        }
-        let mut ready = Vec::new();
-        plans.iter_mut().for_each(|plan| plan.ready(&mut ready));
-        if ready.is_empty() {
-            break;
-        }
-        let requests: Vec<_> = ready.iter().filter_map(|step| step.request()).collect();
-        let asked = requests.len();
-        let answers = call
-            .service
-            .search(name, requests, call.params.read.clone())
-            .await?;
-        if answers.len() != asked || asked != ready.len() {
-            return Err(ServiceError::Internal(format!(
-                "{asked} searches were answered with {} lists",
-                answers.len()
-            )));
-        }
-        for (step, hits) in ready.into_iter().zip(answers) {
-            step.done(schema, hits);
-        }
-    }
-    let answers = plans.into_iter().zip(finishes).map(|(plan, finish)| {
-        let hits = plan.into_hits().unwrap_or_default();
-        complete(call, name, hits, finish)
-    });
-    try_join_all(answers).await
-}
-
-/// Leaves out the offset and fetches what was asked for of the other points; one that was deleted meanwhile is left out.
-async fn complete(
-    call: &Call,
-    name: &str,
-    hits: Vec<ScoredPoint>,
-    finish: Finish,
-) -> Result<Vec<ScoredPoint>, ServiceError> {
-    let mut hits: Vec<ScoredPoint> = hits.into_iter().skip(finish.offset).collect();
-    if let Some((with_payload, with_vector)) = finish.fetch.filter(|_| !hits.is_empty()) {
-        let request = RetrieveRequest {
-            ids: hits.iter().map(|hit| hit.record.id).collect(),
-            with_payload,
-            with_vector,
-        };
-        let records = call
-            .service
-            .retrieve(name, request, call.params.read.clone())
-            .await?;
-        let mut records: HashMap<PointId, Record> =
-            records.into_iter().map(|r| (r.id, r)).collect();
-        hits.retain_mut(|hit| match records.remove(&hit.record.id) {
-            Some(record) => {
-                hit.record = record;
-                true
-            }
-            None => false,
-        });
-    }
-    Ok(hits)
-}
-
-/// Fetches the vectors of the points that queries name.
-pub(super) async fn look_up(
-    call: &Call,
-    name: &str,
-    plans: &mut [Step],
-) -> Result<(), ServiceError> {
-    let mut searches = Vec::new();
-    plans
-        .iter_mut()
-        .for_each(|plan| plan.searches(&mut searches));
-    searches.retain(|search| search.like.is_some());
-    if searches.is_empty() {
-        return Ok(());
-    }
-    let mut ids: Vec<PointId> = searches.iter().filter_map(|s| s.like).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let using = searches.iter().map(|s| s.request.using.clone());
-    let mut names: Vec<String> = using.collect();
-    names.sort_unstable();
-    names.dedup();
-    let request = RetrieveRequest {
-        ids,
-        with_payload: PayloadSelector::None,
-        with_vector: VectorSelector::Names(names),
-    };
-    let mut records = call
-        .service
-        .retrieve(name, request, call.params.read.clone())
-        .await?;
-    records.sort_unstable_by_key(|r| r.id);
-    for search in searches {
-        let Some(id) = search.like else { continue };
-        let at = records
-            .binary_search_by_key(&id, |r| r.id)
-            .map_err(|_| no_such_point(id))?;
-        let using = &search.request.using;
-        let vectors = records[at].vectors.as_ref();
-        let vector = vectors.and_then(|v| v.get(using)).ok_or_else(|| {
-            ServiceError::BadRequest(format!(
-                "query: the point with id {id} has no vector '{using}'"
-            ))
-        })?;
-        search.resolve(id, vector.clone());
-    }
-    Ok(())
 }

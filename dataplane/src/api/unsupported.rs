@@ -22,15 +22,9 @@ const ROUTES: &[(&str, &str)] = &[
         "/collections/{name}/optimizations",
         "Qdrant's optimizer report",
     ),
-    ("/collections/{name}/points/recommend", "recommendations"),
     (
-        "/collections/{name}/points/recommend/{*rest}",
-        "recommendations",
-    ),
-    ("/collections/{name}/points/discover", "discovery queries"),
-    (
-        "/collections/{name}/points/discover/{*rest}",
-        "discovery queries",
+        "/collections/{name}/points/recommend/groups",
+        "grouped queries",
     ),
     ("/locks", "Qdrant's write locks"),
 ];

@@ -473,6 +473,24 @@ impl Memtable {
         }
     }
 
+    /// The same of those that match `corpus`.
+    pub(crate) fn count_terms_in(
+        &self,
+        field: usize,
+        corpus: &CompiledFilter,
+        tick: u64,
+        found: &mut Frequencies<'_>,
+    ) -> Result<(), EngineError> {
+        self.for_live(tick, |inner, number| {
+            if let Some(vector) = &inner.sparse[field][number as usize]
+                && self.matches(inner, number, Some(corpus))?
+            {
+                found.add_vector(vector.indices());
+            }
+            Ok(())
+        })
+    }
+
     fn for_live(
         &self,
         tick: u64,

@@ -18,7 +18,8 @@
 //! | [`filter`], [`path`], [`payload`] | payloads and conditions on them |
 //! | `schema`, `stored`, `fields` | vectors checked, borrowed from a layer, presented in another schema |
 //! | [`interrupt`] | stopping a read that nobody waits for |
-//! | `query` | a search as layers carry it out |
+//! | `query`, `target`, `objective` | a search as layers carry it out, what it compares rows with |
+//! | `formula` | values that follow from scores and payloads |
 //! | `best`, `values` | the first places of an order, and the values that make one or are counted |
 //! | `terms` | how many sparse vectors have a term |
 //! | [`payload_index`] | which rows have which values |
@@ -36,8 +37,10 @@ pub mod distance;
 mod error;
 mod fields;
 pub mod filter;
+mod formula;
 pub mod interrupt;
 mod memtable;
+mod objective;
 pub mod partition;
 pub mod path;
 pub mod payload;
@@ -47,6 +50,7 @@ pub mod resolve;
 mod schema;
 pub mod segment;
 mod stored;
+mod target;
 mod terms;
 mod values;
 
@@ -60,3 +64,4 @@ pub use query::is_similarity;
 pub use resolve::{Overlay, PointView, resolve};
 pub(crate) use schema::{check, vector_names};
 pub use segment::{Explanation, OpenOptions, Plan, Segment, SegmentBuilder};
+pub(crate) use target::{Target, prepare};

@@ -1,7 +1,7 @@
 //! How many sparse vectors have a term, which decides its weight in queries of fields with the modifier `idf`.
 //!
 //! Counted in one partition, over all its layers: vectors of memtables while they live, those of segments until a merge drops
-//! them. Empty vectors do not count.
+//! them; of a corpus that a query names, always those that live. Empty vectors do not count.
 
 use std::collections::HashMap;
 
@@ -85,6 +85,13 @@ impl<'q> Frequencies<'q> {
         self.vectors += vectors;
         for (sum, term) in self.having.iter_mut().zip(self.terms) {
             *sum += having(*term);
+        }
+    }
+
+    /// Adds one vector by its ascending terms.
+    pub(crate) fn add_vector(&mut self, indices: &[u32]) {
+        if !indices.is_empty() {
+            self.add(1, |term| indices.binary_search(&term).is_ok().into());
         }
     }
 

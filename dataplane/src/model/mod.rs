@@ -3,9 +3,11 @@
 
 mod collection;
 mod filter;
+mod formula;
 mod le_bytes;
 mod listing;
 mod point;
+mod query;
 mod request;
 mod size;
 mod strict;
@@ -19,11 +21,13 @@ pub use filter::{
     Condition, DateRange, FieldCondition, Filter, GeoArea, GeoPoint, MatchValue, MinShould, Nested,
     Range, Scalar, Slice, Words, WordsNeed,
 };
+pub use formula::{Decay, DecayKind, Expression, Formula};
 pub use listing::{
     FacetCount, FacetRequest, FacetValue, FacetValues, FieldOrder, ListOrder, ListRequest,
     OrderValue, OrderedValues, Place,
 };
 pub use point::{Payload, Point, PointId, PointIdError};
+pub use query::{Objective, Pair, SearchQuery};
 pub use request::{
     CodeUse, Consistency, CountRequest, PayloadSelector, ReadOptions, Record, RetrieveRequest,
     ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, Selector, Token, TokenError, UpdateMode,

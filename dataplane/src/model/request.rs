@@ -7,7 +7,7 @@ use std::str::FromStr;
 use brainy_coordination::types::{LogPosition, Nonce, PartitionId};
 use serde::{Deserialize, Serialize};
 
-use super::{Filter, OrderValue, Payload, Point, PointId, Vector, Vectors};
+use super::{Filter, OrderValue, Payload, Point, PointId, SearchQuery, Vector, Vectors};
 
 /// Which points an operation concerns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -251,17 +251,19 @@ pub struct CodeUse {
     pub oversampling: Option<f32>,
 }
 
-/// Nearest neighbours.
+/// The best points for a query.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchRequest {
-    /// The query, checked and, where the distance is cosine, normalised.
-    pub vector: Vector,
-    /// Name of the vector of each point that the query is compared with.
+    /// What is looked for; its vectors are checked and, where the distance is cosine, normalised.
+    pub query: SearchQuery,
+    /// Name of the vector of each point that the query is compared with; without meaning to formulas.
     pub using: String,
     /// Only points that match.
     pub filter: Option<Filter>,
-    /// Only these points, each given once; all when absent.
+    /// Only these points, each given once; all when absent. Formulas need it.
     pub among: Option<Vec<PointId>>,
+    /// The points by which the terms of a sparse query are weighed, where they are; all when absent.
+    pub idf_corpus: Option<Filter>,
     /// How many of the best to return (offset already added).
     pub limit: usize,
     /// Width of the graph search; chosen by the engine when absent.
@@ -283,10 +285,11 @@ impl SearchRequest {
     #[must_use]
     pub fn new(vector: impl Into<Vector>, limit: usize) -> Self {
         Self {
-            vector: vector.into(),
+            query: SearchQuery::Nearest(vector.into()),
             using: String::new(),
             filter: None,
             among: None,
+            idf_corpus: None,
             limit,
             ef: None,
             exact: false,
@@ -350,7 +353,8 @@ pub struct Record {
 pub struct ScoredPoint {
     /// The point.
     pub record: Record,
-    /// Similarity (cosine, dot: higher is better) or distance (Euclid, Manhattan: lower is better).
+    /// Similarity (cosine, dot: higher is better) or distance (Euclid, Manhattan: lower is better) to a vector; of other queries
+    /// than that, what they say (higher is better).
     pub score: f32,
     /// Log position of the write that made this version of the point.
     pub version: LogPosition,

@@ -182,7 +182,7 @@ pub(super) fn merge(
                 }
             }
             for (hits, request) in merged.iter_mut().zip(requests) {
-                let similarity = is_similarity(schema, &request.using);
+                let similarity = is_similarity(schema, request);
                 hits.sort_by(|a, b| better_first(similarity, a, b));
                 hits.truncate(request.limit);
             }
@@ -265,3 +265,7 @@ fn better_first(similarity: bool, a: &ScoredPoint, b: &ScoredPoint) -> Ordering 
     };
     by_score.then_with(|| a.record.id.cmp(&b.record.id))
 }
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

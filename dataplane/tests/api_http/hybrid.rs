@@ -3,7 +3,7 @@
 use brainy_dataplane::api::ApiConfig;
 use serde_json::{Value, json};
 
-use crate::support::{Server, ids};
+use crate::support::{Server, assert_close, ids, scores};
 
 /// A collection `c` with vectors `dense` (2, dot), `far` (2, Euclid) and sparse `words` (weighted) and `plain` (not), and four
 /// points.
@@ -48,18 +48,6 @@ async fn query(server: &Server, body: Value) -> Value {
         .await
         .result()["points"]
         .take()
-}
-
-fn scores(hits: &Value) -> Vec<f64> {
-    let hits = hits.as_array().unwrap().iter();
-    hits.map(|hit| hit["score"].as_f64().unwrap()).collect()
-}
-
-fn assert_close(found: &[f64], expected: &[f64]) {
-    assert_eq!(found.len(), expected.len());
-    for (a, b) in found.iter().zip(expected) {
-        assert!((a - b).abs() < 1e-5, "{found:?}, expected {expected:?}");
-    }
 }
 
 /// Weight of a term that `having` of four vectors have.
@@ -136,7 +124,7 @@ async fn texts_are_refused_where_they_cannot_be_vectors() {
             400,
             &["sparse", "'dense'"],
         ),
-        (body(json!({"text": "a"}), "words"), 400, &["model"]),
+        (body(json!({"text": "a"}), "words"), 501, &["text queries"]),
         (
             body(json!({"image": "a", "model": bm25}), "words"),
             501,
@@ -291,7 +279,7 @@ async fn wrong_trees_of_queries_name_the_place() {
         ),
         (
             json!({"prefetch": dense, "query": {"fusion": "rrf", "nearest": [1, 0]}}),
-            &["alone"],
+            &["one kind"],
         ),
         (rrf(json!({"k": 0})), &["rrf.k"]),
         (rrf(json!({"weights": [1]})), &["weights", "1", "2"]),

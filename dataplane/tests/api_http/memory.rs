@@ -338,8 +338,14 @@ impl DataService for Memory {
             state.searches.extend(requests.iter().cloned());
         }
         self.with(collection, |s| {
-            let searches = requests.iter().map(|request| s.points.search(request));
-            searches.collect::<Result<_, _>>().map_err(refused)
+            let searches = requests.iter().map(|request| {
+                s.points.search(request).map_err(|e| match &request.query {
+                    // Only points tell whether a formula has a value.
+                    SearchQuery::Formula(_) => ServiceError::BadRequest(e.to_string()),
+                    _ => refused(e),
+                })
+            });
+            searches.collect::<Result<_, _>>()
         })?
     }
 

@@ -1,6 +1,6 @@
 //! Queries, filters, scrolling, counting.
 
-use brainy_dataplane::model::CodeUse;
+use brainy_dataplane::model::{CodeUse, SearchQuery};
 use serde_json::{Value, json};
 
 use crate::support::{Server, ids};
@@ -61,8 +61,12 @@ async fn search_parameters_reach_the_service() {
     .await;
     let seen = server.memory.last_search();
     assert_eq!(
-        (seen.ef, seen.exact, seen.vector),
-        (Some(77), true, vec![1.0, 0.0, 0.0].into())
+        (seen.ef, seen.exact, seen.query),
+        (
+            Some(77),
+            true,
+            SearchQuery::Nearest(vec![1.0, 0.0, 0.0].into())
+        )
     );
     let codes = CodeUse {
         ignore: true,
@@ -94,8 +98,8 @@ async fn a_point_as_query_is_not_its_own_answer() {
         .await;
         assert_eq!(ids(&hits), [3]);
         assert_eq!(
-            server.memory.last_search().vector,
-            vec![0.0, 2.0, 0.0].into()
+            server.memory.last_search().query,
+            SearchQuery::Nearest(vec![0.0, 2.0, 0.0].into())
         );
     }
     let missing = server

@@ -158,3 +158,25 @@ pub(crate) fn ids(points: &Value) -> Vec<u64> {
         .map(|p| p["id"].as_u64().unwrap())
         .collect()
 }
+
+/// Scores in a list of points.
+pub(crate) fn scores(points: &Value) -> Vec<f64> {
+    let points = points.as_array().unwrap().iter();
+    points.map(|p| p["score"].as_f64().unwrap()).collect()
+}
+
+/// Fails unless the numbers are the same but for rounding.
+pub(crate) fn assert_close(found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len(), "{found:?}, not {expected:?}");
+    for (a, b) in found.iter().zip(expected) {
+        assert!((a - b).abs() < 1e-5, "{found:?}, not {expected:?}");
+    }
+}
+
+impl Server {
+    /// The points that a query of collection `c` finds.
+    pub(crate) async fn query(&self, body: Value) -> Value {
+        let answer = self.post("/collections/c/points/query", body).await;
+        answer.result()["points"].take()
+    }
+}

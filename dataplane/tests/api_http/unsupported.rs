@@ -52,32 +52,12 @@ async fn kinds_of_queries() {
     let vector = json!([1, 1, 1]);
     let cases = [
         (
-            json!({"prefetch": {"query": vector, "lookup_from": {"collection": "d"}}, "query": vector}),
-            "prefetch[0]: lookup_from",
+            json!({"prefetch": {"query": vector, "lookup_from": {"collection": "d", "shard_key": 1}}, "query": vector}),
+            "prefetch[0]: lookup_from.shard_key",
         ),
-        (
-            json!({"query": vector, "params": {"idf": {"corpus": {}}}}),
-            "params.idf",
-        ),
-        (
-            json!({"query": {"recommend": {"positive": [1]}}}),
-            "recommendation",
-        ),
-        (
-            json!({"query": {"discover": {"target": 1, "context": []}}}),
-            "discovery",
-        ),
-        (json!({"query": {"context": []}}), "context"),
-        (json!({"query": {"formula": {}}}), "formulas"),
-        (
-            json!({"query": {"nearest": vector, "mmr": {"diversity": 0.5}}}),
-            "mmr",
-        ),
+        (json!({"query": {"text": "a"}}), "text queries"),
+        (json!({"query": {"text": {"query": "a"}}}), "text queries"),
         (json!({"query": {"text": "a", "model": "b"}}), "inference"),
-        (
-            json!({"query": vector, "lookup_from": {"collection": "d"}}),
-            "lookup_from",
-        ),
         (json!({"query": vector, "shard_key": "a"}), "shard_key"),
     ];
     each("POST", "/collections/c/points/query", &cases).await;
@@ -161,13 +141,7 @@ async fn routes() {
         ("PUT", "/quotas", "quotas"),
         ("DELETE", "/issues", "issues"),
         ("PUT", "/collections/c/shards", "shard keys"),
-        ("POST", "/collections/c/points/recommend", "recommendations"),
-        (
-            "POST",
-            "/collections/c/points/recommend/batch",
-            "recommendations",
-        ),
-        ("POST", "/collections/c/points/discover", "discovery"),
+        ("POST", "/collections/c/points/recommend/groups", "grouped"),
     ] {
         server
             .call(method, path, &[], None)

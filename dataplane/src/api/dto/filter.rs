@@ -52,7 +52,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
         impl<'de, T: Deserialize<'de>> Visitor<'de> for V<T> {
             type Value = OneOrMany<T>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a condition or a list of conditions")
+                f.write_str("one object or a list of them")
             }
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<OneOrMany<T>, A::Error> {
                 Vec::deserialize(SeqAccessDeserializer::new(seq)).map(OneOrMany)
@@ -278,7 +278,7 @@ impl FilterDto {
 }
 
 impl ConditionDto {
-    fn into_model(self, max_list: usize) -> Result<Condition, ServiceError> {
+    pub(super) fn into_model(self, max_list: usize) -> Result<Condition, ServiceError> {
         let mut found = Vec::new();
         found.extend(self.has_vector.map(Condition::HasVector));
         if let Some(SliceDto { total, index }) = self.slice {

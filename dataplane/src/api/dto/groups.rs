@@ -5,13 +5,15 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::examples::LookupDto;
 use super::filter::FilterDto;
 use super::points::Checks;
 use super::prefetch::Prefetches;
 use super::query::{DEFAULT_LIMIT, IntoPlan, QueryDto, SearchDto, SearchParamsDto};
+use super::query_input::QueryInput;
 use super::records::{HitDto, RecordDto};
 use super::select::{WithPayload, WithVector};
-use super::vector::{QueryInput, SearchVector};
+use super::vector::SearchVector;
 use super::{Given, in_range};
 use crate::api::grouping::{GroupId, Grouping};
 use crate::api::plan::Step;
@@ -37,7 +39,7 @@ pub(crate) struct QueryGroupsDto {
     #[serde(default)]
     pub(crate) prefetch: Prefetches,
     #[schemars(with = "Option<super::Refused>")]
-    pub(crate) lookup_from: Given,
+    pub(crate) lookup_from: Option<LookupDto>,
     #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
     /// Payload field whose values, texts or integers, make the groups.

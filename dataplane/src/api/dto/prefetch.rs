@@ -5,10 +5,10 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::Given;
+use super::examples::LookupDto;
 use super::filter::FilterDto;
 use super::query::SearchParamsDto;
-use super::vector::QueryInput;
+use super::query_input::QueryInput;
 
 /// A query whose results the one around it takes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -22,7 +22,7 @@ pub(crate) struct PrefetchDto {
     pub(crate) limit: Option<usize>,
     #[serde(default)]
     pub(crate) prefetch: Prefetches,
-    pub(crate) lookup_from: Given,
+    pub(crate) lookup_from: Option<LookupDto>,
 }
 
 /// One, a list, or none.

@@ -5,19 +5,21 @@ use std::collections::HashSet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::examples::LookupDto;
 use super::filter::FilterDto;
-use super::order::{OrderByDto, SampleDto};
+use super::order::OrderByDto;
+pub(crate) use super::parts::Parts;
 use super::points::Checks;
-use super::prefetch::{PrefetchDto, Prefetches};
-use super::select::{WithPayload, WithVector, check_names};
-use super::vector::{QueryInput, SearchVector, VectorInput};
+use super::prefetch::Prefetches;
+use super::query_input::QueryInput;
+use super::select::{WithPayload, WithVector};
+use super::vector::SearchVector;
 use super::{Given, at_most, in_range, refuse};
-use crate::api::listing::PlannedList;
-use crate::api::plan::{Fusion, PlannedFusion, PlannedSearch, Step, both};
+use crate::api::plan::Step;
 use crate::error::ServiceError;
 use crate::model::{
     CodeUse, CountRequest, Filter, ListOrder, ListRequest, PayloadSelector, PointId,
-    RetrieveRequest, ScrollRequest, SearchRequest, Vector, VectorSchema,
+    RetrieveRequest, ScrollRequest, VectorSchema,
 };
 use crate::service::Limits;
 
@@ -40,7 +42,7 @@ const BATCH_RESULTS: usize = 100;
 pub(crate) struct SearchParamsDto {
     pub(crate) hnsw_ef: Option<usize>,
     pub(crate) exact: Option<bool>,
-    pub(crate) idf: Given,
+    pub(crate) idf: Option<IdfDto>,
     pub(crate) quantization: Option<QuantizationDto>,
     // What is not indexed yet is small here, and Qdrant looks at small parts also when this is set.
     #[serde(rename = "indexed_only")]
@@ -48,6 +50,41 @@ pub(crate) struct SearchParamsDto {
     // Another way to walk a graph under a filter.
     #[serde(rename = "acorn")]
     pub(crate) _acorn: Given,
+}
+
+/// Which points decide how rare a term is.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum IdfDto {
+    /// All, by name.
+    Scope(IdfScopeDto),
+    /// Some.
+    Corpus(IdfCorpusDto),
+}
+
+/// See [`IdfDto`].
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum IdfScopeDto {
+    Global,
+}
+
+/// See [`IdfDto`].
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IdfCorpusDto {
+    pub(crate) corpus: FilterDto,
+}
+
+impl IdfDto {
+    pub(super) fn into_model(self, limits: &Limits) -> Result<Option<Filter>, ServiceError> {
+        match self {
+            Self::Scope(IdfScopeDto::Global) => Ok(None),
+            Self::Corpus(IdfCorpusDto { corpus }) => {
+                filter(Some(corpus), limits).map_err(|e| e.within("params.idf.corpus"))
+            }
+        }
+    }
 }
 
 /// Use of codes.
@@ -61,7 +98,7 @@ pub(crate) struct QuantizationDto {
 }
 
 impl QuantizationDto {
-    fn into_model(self) -> Result<CodeUse, ServiceError> {
+    pub(super) fn into_model(self) -> Result<CodeUse, ServiceError> {
         let oversampling = self.oversampling.map(|x| x as f32);
         if oversampling.is_some_and(|x| !(1.0..=MAX_OVERSAMPLING).contains(&x)) {
             return Err(ServiceError::BadRequest(format!(
@@ -92,7 +129,7 @@ pub(crate) struct QueryDto {
     pub(crate) using: Option<String>,
     #[serde(default)]
     pub(crate) prefetch: Prefetches,
-    pub(crate) lookup_from: Given,
+    pub(crate) lookup_from: Option<LookupDto>,
     #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
 }
@@ -130,10 +167,7 @@ pub(crate) trait IntoPlan {
 
 impl IntoPlan for QueryDto {
     fn into_plan(self, checks: Checks<'_>) -> Result<Step, ServiceError> {
-        refuse(&[
-            ("lookup_from", self.lookup_from.is_some()),
-            ("shard_key", self.shard_key.is_some()),
-        ])?;
+        refuse(&[("shard_key", self.shard_key.is_some())])?;
         let (count, depth) = self.prefetch.size();
         at_most("'prefetch', with all inside,", count, MAX_PREFETCHES)?;
         in_range("the depth of 'prefetch'", depth, 0, MAX_DEPTH)?;
@@ -148,6 +182,7 @@ impl IntoPlan for QueryDto {
             offset: self.offset.unwrap_or(0),
             with_vector: self.with_vector,
             with_payload: self.with_payload,
+            lookup_from: self.lookup_from,
         }
         .plan(None, checks)
     }
@@ -168,8 +203,9 @@ impl IntoPlan for SearchDto {
             offset: self.offset.unwrap_or(0),
             with_vector: self.with_vector,
             with_payload: self.with_payload,
+            lookup_from: None,
         };
-        let search = parts.search(input, "vector", None, checks)?;
+        let search = parts.nearest(input, "vector", None, checks)?;
         Ok(Step::Search(Box::new(search), Vec::new()))
     }
 }
@@ -200,206 +236,10 @@ impl<T: IntoPlan> Batch<T> {
     }
 }
 
-/// What queries have in common, also those inside others.
-pub(crate) struct Parts {
-    pub(crate) query: Option<QueryInput>,
-    pub(crate) using: Option<String>,
-    pub(crate) prefetch: Prefetches,
-    pub(crate) filter: Option<FilterDto>,
-    pub(crate) params: Option<SearchParamsDto>,
-    pub(crate) score_threshold: Option<f64>,
-    pub(crate) limit: usize,
-    pub(crate) offset: usize,
-    pub(crate) with_vector: Option<WithVector>,
-    pub(crate) with_payload: Option<WithPayload>,
-}
-
-impl From<PrefetchDto> for Parts {
-    fn from(dto: PrefetchDto) -> Self {
-        Self {
-            query: dto.query,
-            using: dto.using,
-            prefetch: dto.prefetch,
-            filter: dto.filter,
-            params: dto.params,
-            score_threshold: dto.score_threshold,
-            limit: dto.limit.unwrap_or(DEFAULT_LIMIT),
-            offset: 0,
-            with_vector: None,
-            with_payload: None,
-        }
-    }
-}
-
-impl Parts {
-    /// The query with what it prefetches; all of it keeps to `outer`, the filter around it.
-    fn plan(mut self, outer: Option<&Filter>, checks: Checks<'_>) -> Result<Step, ServiceError> {
-        let prefetches = std::mem::take(&mut self.prefetch).0;
-        let alone = prefetches.is_empty();
-        let query = match self.query.take() {
-            Some(query) => query,
-            None if alone => QueryInput::All,
-            None => {
-                return Err(ServiceError::BadRequest(
-                    "'query' is needed to make one list of what is prefetched".to_owned(),
-                ));
-            }
-        };
-        let filter = both(outer, filter(self.filter.take(), checks.limits)?);
-        let sources = prefetches.into_iter().enumerate().map(|(i, dto)| {
-            let place = |e: ServiceError| e.within(&format!("prefetch[{i}]"));
-            refuse(&[("lookup_from", dto.lookup_from.is_some())]).map_err(place)?;
-            Self::from(dto).plan(filter.as_ref(), checks).map_err(place)
-        });
-        let sources: Vec<Step> = sources.collect::<Result<_, _>>()?;
-        match query {
-            QueryInput::Nearest(input) => {
-                let search = self.search(input, "query", filter, checks)?;
-                Ok(Step::Search(Box::new(search), sources))
-            }
-            QueryInput::OrderBy(by) => {
-                let order = by.into_model(checks.indexes)?;
-                self.listing(ListOrder::Field(order), filter, sources, checks)
-            }
-            QueryInput::Sample(SampleDto::Random) => {
-                self.listing(ListOrder::Random(rand::random()), filter, sources, checks)
-            }
-            QueryInput::All => self.listing(ListOrder::Id, filter, sources, checks),
-            QueryInput::Fusion(fusion) => {
-                let plan = self.fusion(fusion, sources.len(), checks)?;
-                Ok(Step::Fuse(Box::new(plan), sources))
-            }
-        }
-    }
-
-    fn fusion(
-        self,
-        fusion: Fusion,
-        sources: usize,
-        checks: Checks<'_>,
-    ) -> Result<PlannedFusion, ServiceError> {
-        let bad = |text: String| Err(ServiceError::BadRequest(text));
-        if sources == 0 {
-            return bad("query: fusion needs results to fuse, give 'prefetch'".to_owned());
-        }
-        if let Fusion::Rrf { k, weights } = &fusion {
-            if *k == 0 {
-                return bad("query.rrf.k must be at least 1".to_owned());
-            }
-            if !weights.is_empty() && weights.len() != sources {
-                let count = weights.len();
-                return bad(format!(
-                    "query.rrf.weights has {count} entries and 'prefetch' {sources}: they must be the same"
-                ));
-            }
-            if let Some(weight) = weights.iter().find(|w| !(w.is_finite() && **w >= 0.0)) {
-                return bad(format!(
-                    "query.rrf.weights has {weight}: weights are 0 or above"
-                ));
-            }
-        }
-        let score_threshold = self.threshold()?;
-        Ok(PlannedFusion {
-            fusion,
-            limit: self.end(checks.limits)?,
-            offset: self.offset,
-            score_threshold,
-            with_payload: WithPayload::wanted(self.with_payload, PayloadSelector::None)?,
-            with_vector: WithVector::wanted(self.with_vector, checks.schema)?,
-        })
-    }
-
-    /// Points in an order that needs no vector: `using`, `params` and `score_threshold` mean nothing to it.
-    fn listing(
-        self,
-        order: ListOrder,
-        filter: Option<Filter>,
-        sources: Vec<Step>,
-        checks: Checks<'_>,
-    ) -> Result<Step, ServiceError> {
-        let request = ListRequest {
-            order,
-            filter,
-            limit: self.end(checks.limits)?,
-            with_payload: WithPayload::wanted(self.with_payload, PayloadSelector::None)?,
-            with_vector: WithVector::wanted(self.with_vector, checks.schema)?,
-        };
-        let offset = self.offset;
-        Ok(Step::List(
-            Box::new(PlannedList { request, offset }),
-            sources,
-        ))
-    }
-
-    /// The limit with the offset, checked.
-    fn end(&self, limits: &Limits) -> Result<usize, ServiceError> {
-        in_range("limit", self.limit, 1, limits.max_search_limit)?;
-        let end = self.limit.saturating_add(self.offset);
-        in_range("limit + offset", end, 1, limits.max_search_limit)?;
-        Ok(end)
-    }
-
-    fn threshold(&self) -> Result<Option<f32>, ServiceError> {
-        let score_threshold = self.score_threshold.map(|x| x as f32);
-        if score_threshold.is_some_and(|x| !x.is_finite()) {
-            return Err(ServiceError::BadRequest(format!(
-                "score_threshold is out of range, from {:e} to {:e}",
-                f32::MIN,
-                f32::MAX
-            )));
-        }
-        Ok(score_threshold)
-    }
-
-    /// The search, whose own filter `outer` replaces if it was read already.
-    fn search(
-        mut self,
-        input: VectorInput,
-        place: &str,
-        outer: Option<Filter>,
-        checks: Checks<'_>,
-    ) -> Result<PlannedSearch, ServiceError> {
-        let Checks { schema, limits, .. } = checks;
-        let tuning = self.params.take().unwrap_or_default();
-        refuse(&[(
-            "params.idf (another corpus for the weights of terms)",
-            tuning.idf.is_some(),
-        )])?;
-        let using = self.using.take().unwrap_or_default();
-        check_names("using", std::slice::from_ref(&using), schema)?;
-        let limit = self.end(limits)?;
-        if let Some(ef) = tuning.hnsw_ef {
-            in_range("params.hnsw_ef", ef, 1, limits.max_search_limit)?;
-        }
-        let score_threshold = self.threshold()?;
-        let (vector, like) = match input {
-            VectorInput::Id(id) => (Vector::Dense(Vec::new()), Some(id)),
-            other => (
-                other.prepare_query(schema, &using, &|| place.to_owned())?,
-                None,
-            ),
-        };
-        Ok(PlannedSearch {
-            request: SearchRequest {
-                vector,
-                using,
-                filter: both(outer.as_ref(), filter(self.filter.take(), limits)?),
-                among: None,
-                limit,
-                ef: tuning.hnsw_ef,
-                exact: tuning.exact.unwrap_or(false),
-                codes: tuning.quantization.unwrap_or_default().into_model()?,
-                score_threshold,
-                with_payload: WithPayload::wanted(self.with_payload, PayloadSelector::None)?,
-                with_vector: WithVector::wanted(self.with_vector, schema)?,
-            },
-            offset: self.offset,
-            like,
-        })
-    }
-}
-
-fn filter(dto: Option<FilterDto>, limits: &Limits) -> Result<Option<Filter>, ServiceError> {
+pub(super) fn filter(
+    dto: Option<FilterDto>,
+    limits: &Limits,
+) -> Result<Option<Filter>, ServiceError> {
     dto.map(|f| f.into_model(limits.max_batch_points))
         .transpose()
 }

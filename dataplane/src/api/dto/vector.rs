@@ -2,13 +2,10 @@
 
 use std::fmt;
 
-use brainy_index::fusion::DEFAULT_RRF_K;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::document::Document;
 use super::numbers::{Component, Number, Numbers};
-use super::order::{OrderByDto, SampleDto};
-use crate::api::plan::Fusion;
 use crate::api::vector;
 use crate::engine::vector_names;
 use crate::error::ServiceError;
@@ -245,11 +242,13 @@ pub(crate) struct Fields {
     pub(crate) options: Option<serde_json::Value>,
     /// Something other than a text that a model is to make into a vector.
     pub(crate) inference: bool,
+    /// A text with parameters of its search.
+    pub(crate) search: bool,
 }
 
 impl Fields {
     /// Reads all fields; those that no vector has go to `other`.
-    fn read<'de, A: MapAccess<'de>>(
+    pub(super) fn read<'de, A: MapAccess<'de>>(
         &mut self,
         mut map: A,
         mut other: impl FnMut(&str, &mut A) -> Result<(), A::Error>,
@@ -258,7 +257,10 @@ impl Fields {
             match key.as_str() {
                 "indices" => self.indices = Some(map.next_value()?),
                 "values" => self.values = Some(map.next_value::<Numbers>()?.0),
-                "text" => self.text = Some(map.next_value()?),
+                "text" => match map.next_value()? {
+                    serde_json::Value::String(text) => self.text = Some(text),
+                    _ => self.search = true,
+                },
                 "model" => self.model = Some(map.next_value()?),
                 "options" => self.options = map.next_value()?,
                 "image" | "object" => {
@@ -271,13 +273,18 @@ impl Fields {
         Ok(())
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         let vector = self.indices.is_some() || self.values.is_some();
         let document = self.text.is_some() || self.model.is_some() || self.options.is_some();
-        !vector && !document && !self.inference
+        !vector && !document && !self.inference && !self.search
     }
 
-    fn into_input<E: Error>(self) -> Result<VectorInput, E> {
+    /// Whether it is a text to be searched for in payloads, which no model makes into a vector.
+    pub(super) fn is_search(&self) -> bool {
+        self.search || (self.text.is_some() && self.model.is_none())
+    }
+
+    pub(super) fn into_input<E: Error>(self) -> Result<VectorInput, E> {
         if self.inference {
             let what = "server-side inference of anything but texts";
             return Ok(VectorInput::Refused(what));
@@ -289,6 +296,9 @@ impl Fields {
                 model,
                 options: self.options,
             })));
+        }
+        if self.search {
+            return Err(E::custom("'text' is not a text"));
         }
         let indices = self.indices.ok_or_else(|| E::missing_field("indices"))?;
         let values = self.values.ok_or_else(|| E::missing_field("values"))?;
@@ -371,147 +381,6 @@ schema!(VectorsInput, "Vectors", generator => {
         generator.subschema_for::<StoredVector>(),
         {"type": "object", "additionalProperties": generator.subschema_for::<StoredVector>()},
     ],
-});
-
-/// What a query asks for: the nearest points to a vector or a point, the fusion of what was prefetched, or a kind of query
-/// that Brainy does not have.
-#[derive(Debug, PartialEq)]
-pub(crate) enum QueryInput {
-    /// Nearest points.
-    Nearest(VectorInput),
-    /// One list of several.
-    Fusion(Fusion),
-    /// By a payload field.
-    OrderBy(OrderByDto),
-    /// Some of all.
-    Sample(SampleDto),
-    /// All points, by id: what no query at all asks for.
-    All,
-}
-
-/// Kinds of fusion by name.
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum FusionName {
-    Rrf,
-    Dbsf,
-}
-
-/// Parameters of reciprocal-rank fusion.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RrfDto {
-    pub(crate) k: Option<u32>,
-    pub(crate) weights: Option<Vec<f32>>,
-}
-
-impl From<RrfDto> for Fusion {
-    fn from(dto: RrfDto) -> Self {
-        Self::Rrf {
-            k: dto.k.unwrap_or(DEFAULT_RRF_K),
-            weights: dto.weights.unwrap_or_default(),
-        }
-    }
-}
-
-impl From<FusionName> for Fusion {
-    fn from(name: FusionName) -> Self {
-        match name {
-            FusionName::Rrf => Self::Rrf {
-                k: DEFAULT_RRF_K,
-                weights: Vec::new(),
-            },
-            FusionName::Dbsf => Self::Dbsf,
-        }
-    }
-}
-
-const QUERY_KINDS: &[(&str, &str)] = &[
-    ("recommend", "recommendation queries"),
-    ("discover", "discovery queries"),
-    ("context", "context queries"),
-    ("formula", "score formulas"),
-    ("relevance_feedback", "relevance feedback"),
-];
-
-impl<'de> Deserialize<'de> for QueryInput {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct QueryVisitor;
-        impl<'de> Visitor<'de> for QueryVisitor {
-            type Value = QueryInput;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a vector, a point id or {\"nearest\": ...}")
-            }
-
-            fn visit_u64<E: Error>(self, n: u64) -> Result<QueryInput, E> {
-                InputVisitor.visit_u64(n).map(QueryInput::Nearest)
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<QueryInput, E> {
-                InputVisitor.visit_str(text).map(QueryInput::Nearest)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<QueryInput, A::Error> {
-                InputVisitor.visit_seq(seq).map(QueryInput::Nearest)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<QueryInput, A::Error> {
-                let mut nearest = None;
-                let mut fusion: Option<Fusion> = None;
-                let mut listing = None;
-                let mut refused = None;
-                let mut fields = Fields::default();
-                fields.read(map, |key, map| {
-                    if key == "nearest" && nearest.is_none() {
-                        nearest = Some(map.next_value::<VectorInput>()?);
-                    } else if key == "fusion" && fusion.is_none() {
-                        fusion = Some(map.next_value::<FusionName>()?.into());
-                    } else if key == "rrf" && fusion.is_none() {
-                        fusion = Some(map.next_value::<RrfDto>()?.into());
-                    } else if key == "order_by" && listing.is_none() {
-                        listing = Some(QueryInput::OrderBy(map.next_value()?));
-                    } else if key == "sample" && listing.is_none() {
-                        listing = Some(QueryInput::Sample(map.next_value()?));
-                    } else if key == "mmr" {
-                        if map.next_value::<Option<IgnoredAny>>()?.is_some() {
-                            refused = Some("maximal marginal relevance (mmr)");
-                        }
-                    } else if let Some((_, what)) = QUERY_KINDS.iter().find(|(k, _)| *k == key) {
-                        map.next_value::<IgnoredAny>()?;
-                        refused = refused.or(Some(what));
-                    } else {
-                        return Err(A::Error::unknown_field(key, &["nearest"]));
-                    }
-                    Ok(())
-                })?;
-                if let Some(what) = refused {
-                    return Ok(QueryInput::Nearest(VectorInput::Refused(what)));
-                }
-                if let Some(listing) = listing {
-                    if fusion.is_some() || nearest.is_some() || !fields.is_empty() {
-                        return Err(A::Error::custom("'order_by' and 'sample' stand alone"));
-                    }
-                    return Ok(listing);
-                }
-                match (fusion, nearest) {
-                    (Some(fusion), None) if fields.is_empty() => Ok(QueryInput::Fusion(fusion)),
-                    (Some(_), _) => Err(A::Error::custom("a fusion stands alone")),
-                    (None, Some(input)) if fields.is_empty() => Ok(QueryInput::Nearest(input)),
-                    (None, None) if !fields.is_empty() => {
-                        fields.into_input().map(QueryInput::Nearest)
-                    }
-                    (None, Some(_)) => Err(A::Error::custom("'nearest' stands alone")),
-                    (None, None) => Err(A::Error::missing_field("nearest")),
-                }
-            }
-        }
-        deserializer.deserialize_any(QueryVisitor)
-    }
-}
-
-schema!(QueryInput, "Query", generator => {
-    "anyOf": [generator.subschema_for::<VectorInput>(), {"type": "object"}],
 });
 
 /// The vector of the older search API: bare, or `{"name": ..., "vector": ...}`.

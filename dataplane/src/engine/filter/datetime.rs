@@ -42,6 +42,11 @@ pub fn parse(text: &str) -> Option<i64> {
     input.0.is_empty().then_some(micros)
 }
 
+/// Seconds since 1970 in UTC, of [`parse`]'s microseconds.
+pub(crate) fn seconds(micros: i64) -> f64 {
+    micros as f64 / SECOND as f64
+}
+
 /// Days since 1970-01-01 in the Gregorian calendar (Hinnant, "chrono-Compatible Low-Level Date Algorithms").
 fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);

@@ -62,7 +62,7 @@ pub(crate) fn contains(area: &GeoArea, point: GeoPoint) -> bool {
 }
 
 /// Haversine distance.
-fn metres(a: GeoPoint, b: GeoPoint) -> f64 {
+pub(crate) fn metres(a: GeoPoint, b: GeoPoint) -> f64 {
     let (lat_a, lat_b) = (a.lat.to_radians(), b.lat.to_radians());
     let sin_lat = ((lat_b - lat_a) / 2.0).sin();
     let sin_lon = ((b.lon - a.lon).to_radians() / 2.0).sin();

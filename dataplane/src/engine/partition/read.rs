@@ -10,17 +10,18 @@ use brainy_index::near::{Near, TopK};
 
 use crate::engine::error::EngineError;
 use crate::engine::filter::CompiledFilter;
+use crate::engine::formula::CompiledFormula;
 use crate::engine::interrupt;
 use crate::engine::memtable::Memtable;
 use crate::engine::payload::{self, Selection};
 use crate::engine::payload_index::Answer;
-use crate::engine::query::Query;
+use crate::engine::query::{Query, is_similarity, passes};
 use crate::engine::resolve::PointView;
 use crate::engine::segment::Explanation;
 use crate::engine::stored;
 use crate::model::{
     CountRequest, Filter, Payload, Point, PointId, Record, RetrieveRequest, ScoredPoint,
-    ScrollPage, ScrollRequest, SearchRequest, VectorSelector, Vectors,
+    ScrollPage, ScrollRequest, SearchQuery, SearchRequest, VectorSelector, Vectors,
 };
 
 use super::PartitionState;
@@ -284,26 +285,22 @@ impl PartitionState {
         Ok(count)
     }
 
-    /// The nearest matching points, best first; equally good ones by id.
+    /// The best matching points, best first; equally good ones by id.
     ///
     /// # Errors
-    /// A vector that does not fit or that the collection does not have, unreadable paths, or a payload that does not decode.
+    /// A vector that does not fit or that the collection does not have, a formula without points or without a value for one of
+    /// them, unreadable paths, or a payload that does not decode.
     pub fn search(&self, request: &SearchRequest) -> Result<Vec<ScoredPoint>, EngineError> {
         let selection = Selection::new(&request.with_payload)?;
         let filter = compile(request.filter.as_ref())?;
         let snapshot = self.snapshot();
         let schema = &snapshot.layers.schema;
-        let mut query = Query::new(schema, request, filter.as_ref())?;
-        snapshot.weigh(schema, &mut query);
-        let found = match &request.among {
-            Some(ids) => snapshot.compare(ids, &query)?,
-            None => nearest(&snapshot, &query)?,
-        };
+        let found = find_best(&snapshot, request, filter.as_ref())?;
+        let similarity = is_similarity(schema, request);
         let mut points = Vec::new();
-        for Near { distance, key: id } in found {
-            let score = query.score(distance);
-            let passes = |threshold| query.passes(score, threshold);
-            if !request.score_threshold.is_none_or(passes) {
+        for (id, score) in found {
+            let good = |threshold| passes(similarity, score, threshold);
+            if !request.score_threshold.is_none_or(good) {
                 break;
             }
             if let Some(found) = snapshot.find(id, &selection, &request.with_vector)? {
@@ -316,6 +313,37 @@ impl PartitionState {
         }
         Ok(points)
     }
+}
+
+/// Points and their scores, best first.
+fn find_best(
+    snapshot: &Snapshot,
+    request: &SearchRequest,
+    filter: Option<&CompiledFilter>,
+) -> Result<Vec<(PointId, f32)>, EngineError> {
+    if let SearchQuery::Formula(formula) = &request.query {
+        let ids = request.among.as_deref().ok_or_else(|| {
+            EngineError::invalid("the formula", "there is nothing found that it could rank")
+        })?;
+        let formula = CompiledFormula::new(formula)?;
+        let found = snapshot.rank(ids, &formula, filter, request.limit)?;
+        return Ok(found
+            .into_iter()
+            .map(|near| (near.key, 0.0 - near.distance))
+            .collect());
+    }
+    let schema = &snapshot.layers.schema;
+    let mut query = Query::new(schema, request, filter)?;
+    let corpus = compile(request.idf_corpus.as_ref())?;
+    query.target = snapshot.weigh(schema, query.target, corpus.as_ref())?;
+    let found = match &request.among {
+        Some(ids) => snapshot.compare(ids, &query)?,
+        None => nearest(snapshot, &query)?,
+    };
+    Ok(found
+        .into_iter()
+        .map(|near| (near.key, query.score(near.distance)))
+        .collect())
 }
 
 impl PartitionState {

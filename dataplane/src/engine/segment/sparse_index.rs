@@ -9,6 +9,7 @@ use brainy_index::near::Near;
 use brainy_index::sparse::{SparseBuilder, SparseError, SparseIndex};
 
 use crate::engine::error::EngineError;
+use crate::engine::filter::CompiledFilter;
 use crate::engine::terms::Frequencies;
 use crate::model::SparseVector;
 
@@ -115,5 +116,23 @@ impl Segment {
                 index.document_frequency(term).into()
             });
         }
+    }
+    /// The same of the rows that are `live` and match `corpus`.
+    pub(crate) fn count_terms_in(
+        &self,
+        field: usize,
+        corpus: &CompiledFilter,
+        live: &dyn Fn(u32) -> bool,
+        found: &mut Frequencies<'_>,
+    ) -> Result<(), EngineError> {
+        let matching = self.matching(Some(corpus), Some(live));
+        for row in matching.candidates() {
+            if let Some(vector) = self.sparse[field].of_row(row)
+                && matching.counts(row)?
+            {
+                found.add_vector(vector.indices);
+            }
+        }
+        Ok(())
     }
 }

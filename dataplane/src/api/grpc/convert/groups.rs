@@ -2,7 +2,7 @@
 
 use super::answers::{hits, record};
 use super::filter::filter;
-use super::queries::{params, prefetches, variant};
+use super::queries::{lookup, params, prefetches, variant};
 use super::select::{with_payload, with_vectors};
 use super::vectors::{from_id, searched};
 use super::{count, given};
@@ -60,7 +60,7 @@ pub(in crate::api::grpc) fn query(
         with_payload: self::with_payload(with_payload)?,
         using,
         prefetch: prefetches(prefetch)?,
-        lookup_from: given(&lookup_from),
+        lookup_from: lookup_from.map(lookup),
         shard_key: given(&shard_key_selector),
         group_by,
         group_size: group_size.map(count),

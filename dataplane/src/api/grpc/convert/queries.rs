@@ -7,9 +7,12 @@ use super::order::{order_by, sample};
 use super::select::{with_payload, with_vectors};
 use super::vectors::input;
 use super::{count, given, needed, unknown};
+use crate::api::dto::examples::LookupDto;
 use crate::api::dto::prefetch::{PrefetchDto, Prefetches};
-use crate::api::dto::query::{QuantizationDto, QueryDto, SearchParamsDto};
-use crate::api::dto::vector::QueryInput;
+use crate::api::dto::query::{
+    IdfCorpusDto, IdfDto, IdfScopeDto, QuantizationDto, QueryDto, SearchParamsDto,
+};
+use crate::api::dto::query_input::{MmrDto, QueryInput};
 use crate::api::grpc::proto;
 use crate::api::plan::Fusion;
 use crate::error::ServiceError;
@@ -44,7 +47,7 @@ pub(in crate::api::grpc) fn query(message: proto::QueryPoints) -> Result<QueryDt
         with_payload: self::with_payload(with_payload)?,
         using,
         prefetch: prefetches(prefetch)?,
-        lookup_from: given(&lookup_from),
+        lookup_from: lookup_from.map(lookup),
         shard_key: given(&shard_key_selector),
     })
 }
@@ -77,7 +80,7 @@ fn prefetch(message: proto::PrefetchQuery) -> Result<PrefetchDto, ServiceError> 
         score_threshold: score_threshold.map(f64::from),
         limit: limit.map(count),
         prefetch: prefetches(prefetch)?,
-        lookup_from: given(&lookup_from),
+        lookup_from: lookup_from.map(lookup),
     })
 }
 
@@ -86,7 +89,22 @@ pub(super) fn variant(query: proto::Query) -> Result<QueryInput, ServiceError> {
     use proto::query::Variant;
     let refused = |what: &str| Err(ServiceError::Unsupported(what.to_owned()));
     match needed("query", query.variant)? {
-        Variant::Nearest(nearest) => input("query", Some(nearest)).map(QueryInput::Nearest),
+        Variant::Nearest(nearest) => {
+            let nearest = input("query", Some(nearest))?;
+            Ok(QueryInput::Nearest(nearest, None))
+        }
+        Variant::NearestWithMmr(proto::NearestInputWithMmr { nearest, mmr }) => {
+            let nearest = input("query.nearest", nearest)?;
+            let proto::Mmr {
+                diversity,
+                candidates_limit,
+            } = needed("query.mmr", mmr)?;
+            let mmr = MmrDto {
+                diversity,
+                candidates_limit: candidates_limit.map(|n| count(n.into())),
+            };
+            Ok(QueryInput::Nearest(nearest, Some(mmr)))
+        }
         Variant::Fusion(number) => {
             let fusion = match proto::Fusion::try_from(number) {
                 Ok(proto::Fusion::Rrf) => Fusion::Rrf {
@@ -108,7 +126,6 @@ pub(super) fn variant(query: proto::Query) -> Result<QueryInput, ServiceError> {
         Variant::OrderBy(by) => order_by(by).map(QueryInput::OrderBy),
         Variant::Sample(kind) => sample(kind).map(QueryInput::Sample),
         Variant::Formula(_) => refused("score formulas"),
-        Variant::NearestWithMmr(_) => refused("maximal marginal relevance (mmr)"),
         Variant::RelevanceFeedback(_) => refused("relevance feedback"),
         Variant::Text(_) => refused("searches for words ('text')"),
     }
@@ -127,11 +144,34 @@ pub(super) fn params(params: proto::SearchParams) -> Result<SearchParamsDto, Ser
     Ok(SearchParamsDto {
         hnsw_ef: hnsw_ef.map(count),
         exact,
-        idf: given(&idf),
+        idf: idf.map(self::idf).transpose()?,
         quantization: quantization.map(codes),
         _indexed_only: indexed_only,
         _acorn: given(&acorn),
     })
+}
+
+/// Which points decide how rare a term is.
+fn idf(params: proto::IdfParams) -> Result<IdfDto, ServiceError> {
+    let proto::IdfParams { corpus } = params;
+    Ok(match filter(corpus)? {
+        Some(corpus) => IdfDto::Corpus(IdfCorpusDto { corpus }),
+        None => IdfDto::Scope(IdfScopeDto::Global),
+    })
+}
+
+/// Where the vectors of named points are.
+pub(super) fn lookup(location: proto::LookupLocation) -> LookupDto {
+    let proto::LookupLocation {
+        collection_name,
+        vector_name,
+        shard_key_selector,
+    } = location;
+    LookupDto {
+        collection: collection_name,
+        vector: vector_name,
+        shard_key: given(&shard_key_selector),
+    }
 }
 
 fn codes(params: proto::QuantizationSearchParams) -> QuantizationDto {
