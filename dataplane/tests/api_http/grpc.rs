@@ -995,3 +995,46 @@ async fn the_port_of_grpc_has_nothing_else_and_other_content_types_are_refused()
     let code = answer.header("grpc-status").parse().map(Code::from_i32);
     assert_eq!(code, Ok(Code::InvalidArgument));
 }
+
+#[tokio::test]
+async fn groups_and_matrices_are_those_of_rest() {
+    let server = Server::with_points().await;
+    let search = SearchPointGroups {
+        collection_name: name(),
+        vector: vec![1.0, 2.0, 3.0],
+        group_by: "color".to_owned(),
+        group_size: 2,
+        limit: 2,
+        ..SearchPointGroups::default()
+    };
+    let found_groups: SearchGroupsResponse =
+        ask(&server, "Points/SearchGroups", &search).await.unwrap();
+    let groups = found_groups.result.unwrap().groups;
+    let named: Vec<_> = groups
+        .iter()
+        .map(|group| (group.id.clone().unwrap().kind.unwrap(), found(&group.hits)))
+        .collect();
+    let text = |text: &str| group_id::Kind::StringValue(text.to_owned());
+    assert_eq!(
+        named,
+        [
+            (text("red"), vec![num(3), num(1)]),
+            (text("blue"), vec![num(2)]),
+        ]
+    );
+    let matrix = SearchMatrixPoints {
+        collection_name: name(),
+        sample: Some(3),
+        limit: Some(2),
+        ..SearchMatrixPoints::default()
+    };
+    let pairs: SearchMatrixPairsResponse = ask(&server, "Points/SearchMatrixPairs", &matrix)
+        .await
+        .unwrap();
+    assert_eq!(pairs.result.unwrap().pairs.len(), 6);
+    let offsets: SearchMatrixOffsetsResponse = ask(&server, "Points/SearchMatrixOffsets", &matrix)
+        .await
+        .unwrap();
+    let offsets = offsets.result.unwrap();
+    assert_eq!((offsets.ids.len(), offsets.scores.len()), (3, 6));
+}

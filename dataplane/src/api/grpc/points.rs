@@ -7,11 +7,11 @@ use tonic::{Request, Response, Status};
 
 use super::Api;
 use super::convert::answers::{batches, hits, next, records, update_result};
-use super::convert::{groups, indexes, order, queries, reads, select, writes};
+use super::convert::{groups, indexes, order, queries, reads, select, update, writes};
 use super::proto::points_server::Points;
 use super::proto::*;
 use super::status::status;
-use crate::api::collections::{add_index, remove_index};
+use crate::api::collections::{add_index, add_vector, remove_index, remove_vector};
 use crate::api::dto::points::OperationDto;
 use crate::api::dto::query::Batch;
 use crate::api::errors::ApiError;
@@ -454,16 +454,48 @@ impl Points for Api {
 
     async fn create_vector_name(
         &self,
-        _: Request<CreateVectorNameRequest>,
+        request: Request<CreateVectorNameRequest>,
     ) -> Reply<PointsOperationResponse> {
-        refused("adding and dropping named vectors of a collection")
+        let Asked {
+            mut call,
+            class,
+            message,
+        } = Asked::new(request)?;
+        let CreateVectorNameRequest {
+            collection_name: name,
+            wait,
+            vector_name,
+            timeout,
+            ordering,
+            vector_config,
+        } = message;
+        check(ordering)?;
+        call.params.wait = wait.unwrap_or(false);
+        let dto = update::new_vector(vector_config).map_err(status)?;
+        let done = within(timeout, class, add_vector(&call, &name, vector_name, dto)).await?;
+        Ok(Response::new(operation(&call, &done)))
     }
 
     async fn delete_vector_name(
         &self,
-        _: Request<DeleteVectorNameRequest>,
+        request: Request<DeleteVectorNameRequest>,
     ) -> Reply<PointsOperationResponse> {
-        refused("adding and dropping named vectors of a collection")
+        let Asked {
+            mut call,
+            class,
+            message,
+        } = Asked::new(request)?;
+        let DeleteVectorNameRequest {
+            collection_name: name,
+            wait,
+            vector_name,
+            timeout,
+            ordering,
+        } = message;
+        check(ordering)?;
+        call.params.wait = wait.unwrap_or(false);
+        let done = within(timeout, class, remove_vector(&call, &name, vector_name)).await?;
+        Ok(Response::new(operation(&call, &done)))
     }
 
     async fn get(&self, request: Request<GetPoints>) -> Reply<GetResponse> {

@@ -138,7 +138,8 @@ pub(super) fn by_name<T>(named: BTreeMap<String, T>, read: impl Fn(T) -> Read<Do
     named.collect::<Read<Map<_, _>>>().map(Value::Object)
 }
 
-fn vector(params: proto::VectorParams) -> Read<Doc> {
+/// A dense vector.
+pub(super) fn vector(params: proto::VectorParams) -> Read<Doc> {
     let proto::VectorParams {
         size,
         distance,
@@ -182,7 +183,8 @@ fn distance(number: i32) -> Read<&'static str> {
     })
 }
 
-fn datatype(number: Option<i32>) -> Read<Option<&'static str>> {
+/// How components are stored.
+pub(super) fn datatype(number: Option<i32>) -> Read<Option<&'static str>> {
     use proto::Datatype as Kind;
     Ok(match number.map(Kind::try_from) {
         None | Some(Ok(Kind::Default)) => None,
@@ -232,7 +234,8 @@ fn sparse_vector(params: proto::SparseVectorParams) -> Read<Doc> {
     Ok(doc)
 }
 
-fn modifier(number: i32) -> Read<&'static str> {
+/// What is done to weights of terms.
+pub(super) fn modifier(number: i32) -> Read<&'static str> {
     match proto::Modifier::try_from(number) {
         Ok(proto::Modifier::None) => Ok("none"),
         Ok(proto::Modifier::Idf) => Ok("idf"),

@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::json::object;
 use super::parameters::{
-    Doc, Read, by_name, hnsw, kept, optimizers, quantized, sparse, strict_mode, typed,
+    Doc, Read, by_name, datatype, hnsw, kept, modifier, optimizers, quantized, sparse, strict_mode, typed,
 };
 use super::{bad, needed};
 use crate::api::dto::alias::{
     AliasActionDto, ChangeAliasesDto, CreateAliasDto, DeleteAliasDto, RenameAliasDto,
 };
-use crate::api::dto::update::UpdateCollectionDto;
+use crate::api::dto::update::{NewVectorDto, UpdateCollectionDto};
 use crate::api::grpc::proto;
 
 /// What is to change of a collection.
@@ -137,4 +137,39 @@ pub(in crate::api::grpc) fn aliases(
     Ok(ChangeAliasesDto {
         actions: actions.collect::<Read<_>>()?,
     })
+}
+
+/// A vector to add to a collection.
+pub(in crate::api::grpc) fn new_vector(
+    config: Option<proto::create_vector_name_request::VectorConfig>,
+) -> Read<NewVectorDto> {
+    use proto::create_vector_name_request::VectorConfig;
+    let (kind, doc) = match needed("vector_config", config)? {
+        VectorConfig::DenseConfig(dense) => {
+            let proto::DenseVectorCreationConfig {
+                size,
+                distance,
+                multivector_config,
+                datatype,
+            } = dense;
+            let params = super::parameters::vector(proto::VectorParams {
+                size,
+                distance,
+                multivector_config,
+                datatype,
+                ..proto::VectorParams::default()
+            })?;
+            ("dense", params)
+        }
+        VectorConfig::SparseConfig(sparse) => {
+            let proto::SparseVectorCreationConfig { modifier, datatype } = sparse;
+            let mut doc = Doc::default();
+            doc.put("modifier", modifier.map(self::modifier).transpose()?);
+            doc.put("datatype", self::datatype(datatype)?);
+            ("sparse", doc)
+        }
+    };
+    let mut outer = Doc::default();
+    outer.put(kind, Some(doc));
+    typed(outer)
 }
