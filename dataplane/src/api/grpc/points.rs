@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::Api;
 use super::convert::answers::{batches, hits, next, records, update_result};
-use super::convert::{groups, indexes, order, queries, reads, select, update, writes};
+use super::convert::{examples, groups, indexes, order, queries, reads, select, update, writes};
 use super::proto::points_server::Points;
 use super::proto::*;
 use super::status::status;
@@ -586,33 +586,53 @@ impl Points for Api {
         }))
     }
 
-    async fn recommend(&self, _: Request<RecommendPoints>) -> Reply<RecommendResponse> {
-        refused("recommendations")
+    async fn recommend(&self, request: Request<RecommendPoints>) -> Reply<RecommendResponse> {
+        let (found, time) = read!(request, examples::recommend_points, one);
+        Ok(Response::new(RecommendResponse {
+            result: hits(found),
+            time,
+            usage: None,
+        }))
     }
 
     async fn recommend_batch(
         &self,
-        _: Request<RecommendBatchPoints>,
+        request: Request<RecommendBatchPoints>,
     ) -> Reply<RecommendBatchResponse> {
-        refused("recommendations")
+        let (result, time) = read_batch!(request, recommend_points, examples::recommend_points);
+        Ok(Response::new(RecommendBatchResponse {
+            result,
+            time,
+            usage: None,
+        }))
     }
 
     async fn recommend_groups(
         &self,
         _: Request<RecommendPointGroups>,
     ) -> Reply<RecommendGroupsResponse> {
-        refused("grouped queries")
+        refused("grouped recommendations of the older API (use QueryGroups)")
     }
 
-    async fn discover(&self, _: Request<DiscoverPoints>) -> Reply<DiscoverResponse> {
-        refused("discovery queries")
+    async fn discover(&self, request: Request<DiscoverPoints>) -> Reply<DiscoverResponse> {
+        let (found, time) = read!(request, examples::discover_points, one);
+        Ok(Response::new(DiscoverResponse {
+            result: hits(found),
+            time,
+            usage: None,
+        }))
     }
 
     async fn discover_batch(
         &self,
-        _: Request<DiscoverBatchPoints>,
+        request: Request<DiscoverBatchPoints>,
     ) -> Reply<DiscoverBatchResponse> {
-        refused("discovery queries")
+        let (result, time) = read_batch!(request, discover_points, examples::discover_points);
+        Ok(Response::new(DiscoverBatchResponse {
+            result,
+            time,
+            usage: None,
+        }))
     }
 
     async fn facet(&self, request: Request<FacetCounts>) -> Reply<FacetResponse> {

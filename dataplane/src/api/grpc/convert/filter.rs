@@ -208,7 +208,8 @@ fn values(values: proto::ValuesCount) -> CountDto {
     }
 }
 
-fn place(name: &str, point: Option<proto::GeoPoint>) -> Result<PointDto, ServiceError> {
+/// A place on Earth.
+pub(super) fn place(name: &str, point: Option<proto::GeoPoint>) -> Result<PointDto, ServiceError> {
     let proto::GeoPoint { lon, lat } = needed(name, point)?;
     Ok(PointDto { lon, lat })
 }

@@ -2,7 +2,9 @@
 //! the compiler names every place that has to know of a new one.
 
 pub(super) mod answers;
+pub(super) mod examples;
 pub(super) mod filter;
+pub(super) mod formula;
 pub(super) mod groups;
 pub(super) mod indexes;
 pub(super) mod info;

@@ -2,7 +2,9 @@
 
 use brainy_index::fusion::DEFAULT_RRF_K;
 
+use super::examples::{context, discover, feedback, recommend};
 use super::filter::filter;
+use super::formula::formula;
 use super::order::{order_by, sample};
 use super::select::{with_payload, with_vectors};
 use super::vectors::input;
@@ -87,7 +89,6 @@ fn prefetch(message: proto::PrefetchQuery) -> Result<PrefetchDto, ServiceError> 
 /// What is asked for.
 pub(super) fn variant(query: proto::Query) -> Result<QueryInput, ServiceError> {
     use proto::query::Variant;
-    let refused = |what: &str| Err(ServiceError::Unsupported(what.to_owned()));
     match needed("query", query.variant)? {
         Variant::Nearest(nearest) => {
             let nearest = input("query", Some(nearest))?;
@@ -120,14 +121,14 @@ pub(super) fn variant(query: proto::Query) -> Result<QueryInput, ServiceError> {
             k: k.unwrap_or(DEFAULT_RRF_K),
             weights,
         })),
-        Variant::Recommend(_) => refused("recommendation queries"),
-        Variant::Discover(_) => refused("discovery queries"),
-        Variant::Context(_) => refused("context queries"),
+        Variant::Recommend(query) => recommend(query).map(QueryInput::Recommend),
+        Variant::Discover(query) => discover(query).map(QueryInput::Discover),
+        Variant::Context(query) => context(query).map(QueryInput::Context),
         Variant::OrderBy(by) => order_by(by).map(QueryInput::OrderBy),
         Variant::Sample(kind) => sample(kind).map(QueryInput::Sample),
-        Variant::Formula(_) => refused("score formulas"),
-        Variant::RelevanceFeedback(_) => refused("relevance feedback"),
-        Variant::Text(_) => refused("searches for words ('text')"),
+        Variant::Formula(query) => Ok(QueryInput::Formula(Box::new(formula(query)?))),
+        Variant::RelevanceFeedback(query) => Ok(QueryInput::Feedback(Box::new(feedback(query)?))),
+        Variant::Text(_) => Ok(QueryInput::Refused("text queries (BM25 over a text index)")),
     }
 }
 

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::json::object;
 use super::parameters::{
-    Doc, Read, by_name, datatype, hnsw, kept, modifier, optimizers, quantized, sparse, strict_mode, typed,
+    Doc, Read, by_name, datatype, hnsw, kept, modifier, optimizers, quantized, sparse, strict_mode,
+    typed,
 };
 use super::{bad, needed};
 use crate::api::dto::alias::{
