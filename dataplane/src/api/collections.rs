@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::body::Body;
 use super::dto::check_paths;
 use super::dto::collection::{CreateCollectionDto, info_document};
-use super::dto::described::{CollectionNameDto, CollectionsDto, ExistsDto};
+use super::dto::described::{CollectionInfoDto, CollectionNameDto, CollectionsDto, ExistsDto};
 use super::dto::index::CreateIndexDto;
 use super::dto::update::{NewVectorDto, UpdateCollectionDto};
 use super::errors::Answer;
@@ -101,8 +101,8 @@ async fn list(call: Call) -> Answer<CollectionsDto> {
     })
 }
 
-async fn info(call: Call, Path(name): Path<String>) -> Answer<Value> {
-    call.ok(describe(&call, &name).await?)
+async fn info(call: Call, Path(name): Path<String>) -> Answer<CollectionInfoDto> {
+    call.ok(CollectionInfoDto(describe(&call, &name).await?))
 }
 
 /// Qdrant's description of a collection.
