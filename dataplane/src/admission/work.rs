@@ -193,7 +193,10 @@ mod tests {
                     begun.send(()).unwrap();
                 }
                 // Work, not a wait for something.
-                std::thread::sleep(Duration::from_millis(2));
+                let until = Instant::now() + Duration::from_millis(2);
+                while Instant::now() < until {
+                    std::hint::spin_loop();
+                }
                 counted.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             })

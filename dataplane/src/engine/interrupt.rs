@@ -93,7 +93,7 @@ pub(crate) fn check_at(row: u32) -> Result<(), EngineError> {
 /// As [`check_at`], for loops that cannot fail: they end, and [`check`] says why afterwards.
 #[inline]
 pub(crate) fn goes_on_at(row: u32) -> bool {
-    row % EVERY != 0 || !is_interrupted()
+    !row.is_multiple_of(EVERY) || !is_interrupted()
 }
 
 #[cfg(test)]

@@ -432,7 +432,6 @@ impl DataService for Node {
             max_batch_points: settings.max_batch_points as usize,
             max_search_limit: settings.max_search_limit as usize,
             max_dimension: settings.max_dimension as usize,
-            ..Limits::default()
         }
     }
 }
