@@ -96,7 +96,7 @@ test-unit: setup-build ## Only the tests inside the crates: seconds
 .PHONY: test-clients
 test-clients: override PROFILE = dev
 test-clients: venv build $(NODE_READY) ## Unmodified clients of Qdrant against a local cluster, or against BRAINY_URL
-	BRAINY_OPERATOR="$(abspath $(BIN))/brainy-operator" $(PYTHON) -m pytest tests/clients
+	BRAINY_OPERATOR="$(abspath $(BIN))/brainy-operator" BRAINY_GO="$$(scripts/controlplane.sh go)" $(PYTHON) -m pytest tests/clients
 
 .PHONY: test-openapi
 test-openapi: override PROFILE = dev

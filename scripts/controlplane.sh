@@ -2,10 +2,11 @@
 # Builds the Kubernetes that Brainy's tests run against, from the versions pinned in tests/controlplane/go.mod.
 # Once per version, about ten minutes on two cores; safe to run again and from two shells at once. Go's own caches grow
 # by 4 GiB on the way, which `go clean -cache -modcache` gives back.
-# Usage: scripts/controlplane.sh [control-plane|node]
+# Usage: scripts/controlplane.sh [control-plane|node|go]
 #
 #   control-plane   etcd, API server, controller manager, scheduler: what `make test` needs (the default)
 #   node            kubelet, kube-proxy and CoreDNS as well, for a cluster on one machine
+#   go              nothing: only prints the path of a Go that is new enough, fetched if there is none
 #
 #   BRAINY_CACHE=dir         they go to dir/tools/kubernetes-<version> (default ~/.cache/brainy)
 #   KUBEBUILDER_ASSETS=dir   use the programs of this directory: nothing is built, only looked for
@@ -71,7 +72,11 @@ programs=(etcd kube-apiserver kube-controller-manager kube-scheduler)
 case ${1:-control-plane} in
   control-plane) ;;
   node) programs+=(kubelet kube-proxy coredns) ;;
-  *) fail "unknown '$1': control-plane or node" ;;
+  go)
+    find_go || fail "no Go $need_go or newer could be had: install one from https://go.dev/dl"
+    exit
+    ;;
+  *) fail "unknown '$1': control-plane, node or go" ;;
 esac
 
 if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then

@@ -43,7 +43,7 @@ random_requests = {
     "suppress_health_check": list(HealthCheck),
     "report_multiple_bugs": False,
 }
-settings.register_profile("steady", max_examples=60, derandomize=True, **random_requests)
+settings.register_profile("steady", max_examples=40, derandomize=True, **random_requests)
 settings.register_profile("explore", max_examples=1000, print_blob=True, **random_requests)
 settings.load_profile("steady")
 
@@ -127,15 +127,32 @@ def grpc_port(endpoints):
     return endpoints[1]
 
 
-@pytest.fixture(scope="session")
-def client(url):
-    """The client as its documentation shows it."""
+def connected(url, **options):
     if IN_MEMORY:
-        made = QdrantClient(":memory:")
-    else:
-        made = QdrantClient(url=url, api_key=os.environ.get("BRAINY_API_KEY"), timeout=REQUEST_SECONDS)
+        return QdrantClient(":memory:")
+    return QdrantClient(url=url, api_key=os.environ.get("BRAINY_API_KEY"), timeout=REQUEST_SECONDS, **options)
+
+
+@pytest.fixture(scope="session")
+def rest(url):
+    """The client as its documentation shows it."""
+    made = connected(url)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def grpc(url, grpc_port):
+    """The client over gRPC, wherever it has a way to use it."""
+    made = connected(url, prefer_grpc=True, grpc_port=grpc_port)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session", params=["rest"] if IN_MEMORY else ["rest", "grpc"])
+def client(request):
+    """Both: a test that asks for it runs twice."""
+    return request.getfixturevalue(request.param)
 
 
 @contextmanager
@@ -152,22 +169,35 @@ def random_world(client, indexes):
 
 
 @pytest.fixture(scope="session")
-def plain(client):
+def rest_plain(rest):
     """The collection of random points that the comparisons read."""
-    with random_world(client, {}) as made:
+    with random_world(rest, {}) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
-def indexed(client):
+def rest_indexed(rest):
     """The same with indexes of the payload fields, which some requests need."""
-    with random_world(client, generate.INDEXES) as made:
+    with random_world(rest, generate.INDEXES) as made:
         yield made
 
 
-@pytest.fixture(scope="session", params=["plain", "indexed"])
+@pytest.fixture(scope="session")
+def grpc_indexed(grpc):
+    """That over gRPC."""
+    with random_world(grpc, generate.INDEXES) as made:
+        yield made
+
+
+@pytest.fixture(scope="session", params=["rest_plain", "rest_indexed"] if IN_MEMORY else ["rest_plain", "grpc_indexed"])
 def world(request):
-    """Both, one after the other."""
+    """Without and with indexes, each by another way."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session", params=["rest_indexed"] if IN_MEMORY else ["rest_indexed", "grpc_indexed"])
+def indexed(request):
+    """With indexes, by both ways."""
     return request.getfixturevalue(request.param)
 
 

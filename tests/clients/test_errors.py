@@ -10,6 +10,12 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 VECTOR = [0.1, 0.2, 0.3, 0.4]
 
 
+@pytest.fixture
+def client(rest):
+    """Statuses are those of HTTP."""
+    return rest
+
+
 def refused(call, *statuses, names):
     """Asserts that `call` fails with one of `statuses` and an error text that holds `names`."""
     with pytest.raises(UnexpectedResponse) as caught:
