@@ -13,6 +13,7 @@ use super::errors::Answer;
 use super::extract::{Call, Path, UpdateResult};
 use super::guard::Class;
 use super::routes::Routes;
+use super::strict::Strict;
 use crate::error::ServiceError;
 use crate::model::{CollectionChange, WriteReceipt};
 
@@ -224,6 +225,11 @@ pub(super) async fn add_index(
     dto: CreateIndexDto,
 ) -> Result<UpdateResult, ServiceError> {
     let (field, schema) = dto.into_model()?;
+    let (name, collection) = call.collection(name).await?;
+    let name = name.as_str();
+    if let Some(strict) = Strict::of(call, &collection)? {
+        strict.index(&field)?;
+    }
     let schema = Some(schema);
     call.service.set_payload_index(name, &field, schema).await?;
     Ok(call.update_result(&WriteReceipt::default()))

@@ -8,6 +8,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use brainy_coordination::manifest::Collection;
 use brainy_coordination::types::{LogPosition, Nonce};
 use bytes::Bytes;
 use schemars::{JsonSchema, Schema, json_schema};
@@ -291,6 +292,17 @@ impl Call {
             response,
             of: PhantomData,
         })
+    }
+
+    /// The collection called `name`, also by an alias, and its own name: what the call does next stays with this collection
+    /// when the alias moves.
+    pub(super) async fn collection(
+        &self,
+        name: &str,
+    ) -> Result<(String, Collection), ServiceError> {
+        let name = self.service.resolve(name).await?;
+        let collection = self.service.schema(&name).await?;
+        Ok((name, collection))
     }
 
     /// How to write under this call's identity.

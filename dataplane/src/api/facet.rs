@@ -6,6 +6,7 @@ use super::errors::Answer;
 use super::extract::{Call, Path};
 use super::guard::Class;
 use super::routes::Routes;
+use super::strict::Strict;
 use crate::error::ServiceError;
 use crate::model::FacetCount;
 
@@ -32,8 +33,12 @@ pub(super) async fn most_frequent(
     name: &str,
     dto: FacetDto,
 ) -> Result<FacetHitsDto, ServiceError> {
-    let collection = call.service.schema(name).await?;
+    let (name, collection) = call.collection(name).await?;
+    let name = name.as_str();
     let (request, limit) = dto.into_model(&collection.payload_indexes, &call.limits)?;
+    if let Some(strict) = Strict::of(call, &collection)? {
+        strict.read(Some(limit), request.filter.as_ref())?;
+    }
     let read = call.params.read.clone();
     let mut counts = call.service.facet(name, request, read).await?;
     counts.sort_unstable_by(|a, b| (b.count, &a.value).cmp(&(a.count, &b.value)));

@@ -17,6 +17,7 @@ use super::plan::Step;
 use super::query::checks;
 use super::routes::Routes;
 use super::run::{found, look_up};
+use super::strict::Strict;
 use crate::error::ServiceError;
 use crate::model::{PayloadSelector, PointId, Record, RetrieveRequest, ScoredPoint, VectorSchema};
 
@@ -58,7 +59,8 @@ pub(super) async fn groups<T: IntoGrouped>(
     name: &str,
     dto: T,
 ) -> Result<GroupsDto, ServiceError> {
-    let collection = call.service.schema(name).await?;
+    let (name, collection) = call.collection(name).await?;
+    let name = name.as_str();
     let schema = &collection.spec.schema;
     let Grouped {
         grouping,
@@ -67,6 +69,9 @@ pub(super) async fn groups<T: IntoGrouped>(
         with_vector,
         lookup,
     } = dto.into_grouped(checks(call, &collection))?;
+    if let Some(strict) = Strict::of(call, &collection)? {
+        strict.grouped(&plan, grouping.limit, &grouping.key)?;
+    }
     let mut plans = [plan];
     look_up(call, name, schema, &mut plans).await?;
     let [plan] = plans;

@@ -7,6 +7,7 @@ use super::extract::{Call, Path};
 use super::guard::Class;
 use super::query::checks;
 use super::routes::Routes;
+use super::strict::Strict;
 use crate::error::ServiceError;
 use crate::model::{
     ListOrder, ListRequest, PayloadSelector, PointId, SearchRequest, Vector, VectorSelector,
@@ -92,8 +93,12 @@ async fn rows(
     name: &str,
     dto: MatrixDto,
 ) -> Result<(Vec<PointId>, Vec<Vec<(PointId, f32)>>), ServiceError> {
-    let collection = call.service.schema(name).await?;
+    let (name, collection) = call.collection(name).await?;
+    let name = name.as_str();
     let matrix = dto.into_model(checks(call, &collection))?;
+    if let Some(strict) = Strict::of(call, &collection)? {
+        strict.read(Some(matrix.limit), Some(&matrix.filter))?;
+    }
     let sample = sample(call, name, &matrix).await?;
     if sample.len() < 2 {
         return Ok((Vec::new(), Vec::new()));

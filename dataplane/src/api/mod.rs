@@ -48,6 +48,7 @@ mod query;
 mod routes;
 mod run;
 mod snapshots;
+mod strict;
 mod unsupported;
 pub mod vector;
 

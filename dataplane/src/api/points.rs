@@ -15,6 +15,7 @@ use super::existing::{missing, no_such_point};
 use super::extract::{Call, Path, UpdateResult};
 use super::guard::Class;
 use super::routes::Routes;
+use super::strict::Strict;
 use crate::error::ServiceError;
 use crate::model::{Token, WriteOptions};
 
@@ -182,12 +183,16 @@ pub(super) async fn write(
     name: &str,
     dto: OperationDto,
 ) -> Result<Written<UpdateResult>, ServiceError> {
-    let schema = call.service.schema(name).await?;
+    let (name, collection) = call.collection(name).await?;
+    let name = name.as_str();
     let op = dto.into_op(Checks {
-        schema: &schema.spec.schema,
+        schema: &collection.spec.schema,
         limits: &call.limits,
-        indexes: &schema.payload_indexes,
+        indexes: &collection.payload_indexes,
     })?;
+    if let Some(strict) = Strict::of(call, &collection)? {
+        strict.write(&op)?;
+    }
     let missing = missing(call, name, &op).await?;
     let receipt = call.service.write(name, op, call.write_options()).await?;
     match missing {
@@ -206,12 +211,19 @@ pub(super) async fn write_all(
     name: &str,
     dto: OperationsDto,
 ) -> Result<Written<Vec<UpdateResult>>, ServiceError> {
-    let schema = call.service.schema(name).await?;
+    let (name, collection) = call.collection(name).await?;
+    let name = name.as_str();
     let ops = dto.into_ops(Checks {
-        schema: &schema.spec.schema,
+        schema: &collection.spec.schema,
         limits: &call.limits,
-        indexes: &schema.payload_indexes,
+        indexes: &collection.payload_indexes,
     })?;
+    if let Some(strict) = Strict::of(call, &collection)? {
+        for (i, op) in ops.iter().enumerate() {
+            let place = |e: ServiceError| e.within(&format!("operations[{i}]"));
+            strict.write(op).map_err(place)?;
+        }
+    }
     let count = ops.len();
     let mut results = Vec::with_capacity(count);
     let mut token = Token::default();

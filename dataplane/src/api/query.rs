@@ -14,6 +14,7 @@ use super::extract::{Call, Path};
 use super::guard::Class;
 use super::routes::Routes;
 use super::run::{no_such_point, run};
+use super::strict::Strict;
 use crate::error::ServiceError;
 use crate::model::{PayloadSelector, PointId, RetrieveRequest, VectorSelector};
 
@@ -107,8 +108,10 @@ pub(super) async fn points_by_id(
     name: &str,
     dto: RetrieveDto,
 ) -> Result<Vec<RecordDto>, ServiceError> {
-    let schema = call.service.schema(name).await?;
-    let request = dto.into_model(&schema.spec.schema, &call.limits)?;
+    let (name, collection) = call.collection(name).await?;
+    let name = name.as_str();
+    Strict::of(call, &collection)?;
+    let request = dto.into_model(&collection.spec.schema, &call.limits)?;
     let records = call
         .service
         .retrieve(name, request, call.params.read.clone())
@@ -143,9 +146,18 @@ async fn scroll(
 
 /// One page of points.
 pub(super) async fn page(call: &Call, name: &str, dto: ScrollDto) -> Result<PageDto, ServiceError> {
-    let collection = call.service.schema(name).await?;
+    let (name, collection) = call.collection(name).await?;
+    let name = name.as_str();
     let read = call.params.read.clone();
-    let request = match dto.into_model(checks(call, &collection))? {
+    let request = dto.into_model(checks(call, &collection))?;
+    if let Some(strict) = Strict::of(call, &collection)? {
+        let (limit, filter) = match &request {
+            Scroll::ById(request) => (request.limit, &request.filter),
+            Scroll::Ordered(request) => (request.limit, &request.filter),
+        };
+        strict.read(Some(limit), filter.as_ref())?;
+    }
+    let request = match request {
         Scroll::ById(request) => request,
         Scroll::Ordered(request) => {
             let lists = call.service.list(name, vec![request], read).await?;
@@ -174,7 +186,12 @@ async fn count(
 
 /// How many points there are.
 pub(super) async fn how_many(call: &Call, name: &str, dto: CountDto) -> Result<u64, ServiceError> {
+    let (name, collection) = call.collection(name).await?;
+    let name = name.as_str();
     let request = dto.into_model(&call.limits)?;
+    if let Some(strict) = Strict::of(call, &collection)? {
+        strict.read(None, request.filter.as_ref())?;
+    }
     call.service
         .count(name, request, call.params.read.clone())
         .await
@@ -257,9 +274,13 @@ pub(super) async fn one<T: IntoPlan>(
     name: &str,
     dto: T,
 ) -> Result<Vec<HitDto>, ServiceError> {
-    let collection = call.service.schema(name).await?;
+    let (name, collection) = call.collection(name).await?;
+    let name = name.as_str();
     let schema = &collection.spec.schema;
     let plan = dto.into_plan(checks(call, &collection))?;
+    if let Some(strict) = Strict::of(call, &collection)? {
+        strict.query(&plan)?;
+    }
     let answers = run(call, name, schema, vec![plan]).await?;
     Ok(answers.into_iter().next().unwrap_or_default())
 }
@@ -270,9 +291,14 @@ pub(super) async fn many<T: IntoPlan>(
     name: &str,
     dto: Batch<T>,
 ) -> Result<Vec<Vec<HitDto>>, ServiceError> {
-    let collection = call.service.schema(name).await?;
+    let (name, collection) = call.collection(name).await?;
+    let name = name.as_str();
     let schema = &collection.spec.schema;
     let plans = dto.into_plans(checks(call, &collection))?;
+    if let Some(strict) = Strict::of(call, &collection)? {
+        strict.batch(plans.len())?;
+        plans.iter().try_for_each(|plan| strict.query(plan))?;
+    }
     run(call, name, schema, plans).await
 }
 

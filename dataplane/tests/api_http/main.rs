@@ -26,6 +26,7 @@ mod overload;
 mod points;
 mod queries;
 mod snapshots;
+mod strict;
 mod support;
 mod unsupported;
 mod updates;

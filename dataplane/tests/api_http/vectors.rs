@@ -59,11 +59,11 @@ async fn collections_tell_all_their_vectors() {
                 "distance": "Dot",
                 "multivector_config": {"comparator": "max_sim"},
                 "hnsw_config": {"m": 24},
+                "quantization_config": {"scalar": {"type": "int8"}},
             },
             "title": {
                 "size": 2,
                 "distance": "Cosine",
-                "quantization_config": "Disabled",
             },
         })
     );
@@ -72,10 +72,7 @@ async fn collections_tell_all_their_vectors() {
         json!({"terms": {"modifier": "none"}})
     );
     assert_eq!(config["hnsw_config"]["m"], 16);
-    assert_eq!(
-        config["quantization_config"],
-        json!({"scalar": {"type": "int8"}})
-    );
+    assert_eq!(config["quantization_config"], Value::Null);
 }
 
 #[tokio::test]

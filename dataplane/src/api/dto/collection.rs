@@ -170,10 +170,7 @@ fn vector_document(params: &DenseParams, own: Option<&Tuning>, common: Quantizat
         document["hnsw_config"] = hnsw.into();
     }
     if params.quantization != common {
-        document["quantization_config"] = match params.quantization {
-            Quantization::Disabled => json!("Disabled"),
-            codes => quantization_document(codes),
-        };
+        document["quantization_config"] = quantization_document(params.quantization);
     }
     document
 }
@@ -183,9 +180,14 @@ pub(crate) fn info_document(info: &CollectionInfo) -> Result<Value, ServiceError
     let spec = &info.collection.spec;
     let settings = CollectionSettings::of(&info.collection)?;
     let dense = &spec.schema.vectors;
-    // Codes that nobody chose are said once, as those of the first vector.
-    let first = dense.values().next().map(|params| params.quantization);
-    let common = settings.tuning.quantization.or(first).unwrap_or_default();
+    // Codes that nobody chose are said once, as those of the first vector. Clients cannot read that a single vector has none:
+    // then the others say that they have some.
+    let mut codes = dense.values().map(|params| params.quantization);
+    let first = settings.tuning.quantization.or(codes.clone().next());
+    let common = match codes.any(|codes| codes == Quantization::Disabled) {
+        true => Quantization::Disabled,
+        false => first.unwrap_or_default(),
+    };
     let describe = |(name, params): (&String, &DenseParams)| {
         let own = settings.vectors.get(name);
         (name.clone(), vector_document(params, own, common))

@@ -31,6 +31,18 @@ pub enum FieldKind {
 }
 
 impl FieldKind {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::Keyword,
+        Self::Integer,
+        Self::Float,
+        Self::Bool,
+        Self::Datetime,
+        Self::Geo,
+        Self::Text,
+        Self::Uuid,
+    ];
+
     /// The kind in what the manifest holds for a field: its name, or an object with the name under `type`.
     #[must_use]
     pub fn of(schema: &Value) -> Option<Self> {
