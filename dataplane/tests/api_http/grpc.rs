@@ -267,7 +267,6 @@ async fn a_collection_lives_its_whole_life_over_grpc() {
     let info = info.result.unwrap();
     assert_eq!(info.status(), CollectionStatus::Green);
     let config = info.config.unwrap();
-    assert_eq!(config.hnsw_config.unwrap().m, Some(24));
     let params = config.params.unwrap();
     let words = &params.sparse_vectors_config.unwrap().map["words"];
     assert_eq!(words.modifier(), Modifier::Idf);
@@ -277,6 +276,8 @@ async fn a_collection_lives_its_whole_life_over_grpc() {
     };
     assert_eq!(named.map["image"].distance(), Distance::Euclid);
     assert_eq!(named.map["image"].size, 2);
+    let graph = named.map["image"].hnsw_config.as_ref();
+    assert_eq!(graph.and_then(|g| g.m), Some(24));
     let exists = CollectionExistsRequest {
         collection_name: name(),
     };
@@ -1037,4 +1038,116 @@ async fn groups_and_matrices_are_those_of_rest() {
         .unwrap();
     let offsets = offsets.result.unwrap();
     assert_eq!((offsets.ids.len(), offsets.scores.len()), (3, 6));
+}
+
+#[tokio::test]
+async fn queries_by_example_and_formulas_have_the_hits_of_rest() {
+    let server = Server::with_points().await;
+    let input = |id| VectorInput {
+        variant: Some(vector_input::Variant::Id(num(id))),
+    };
+    let constant = |x| Expression {
+        variant: Some(expression::Variant::Constant(x)),
+    };
+    let score = Expression {
+        variant: Some(expression::Variant::Variable("$score".to_owned())),
+    };
+    let variable = Expression {
+        variant: Some(expression::Variant::Variable("n".to_owned())),
+    };
+    let dense = |data: [f32; 3]| VectorInput {
+        variant: Some(vector_input::Variant::Dense(DenseVector {
+            data: data.to_vec(),
+        })),
+    };
+    let cases = [
+        (
+            query::Variant::Recommend(RecommendInput {
+                positive: vec![dense([0.0, 1.0, 1.0])],
+                negative: vec![input(1)],
+                strategy: Some(RecommendStrategy::BestScore.into()),
+            }),
+            json!({"recommend": {"positive": [[0, 1, 1]], "negative": [1], "strategy": "best_score"}}),
+        ),
+        (
+            query::Variant::Discover(DiscoverInput {
+                target: Some(dense([1.0, 1.0, 1.0])),
+                context: Some(ContextInput {
+                    pairs: vec![ContextInputPair {
+                        positive: Some(input(3)),
+                        negative: Some(input(1)),
+                    }],
+                }),
+            }),
+            json!({"discover": {"target": [1, 1, 1], "context": [{"positive": 3, "negative": 1}]}}),
+        ),
+        (
+            query::Variant::Formula(Formula {
+                expression: Some(Expression {
+                    variant: Some(expression::Variant::Sum(SumExpression {
+                        sum: vec![
+                            score,
+                            Expression {
+                                variant: Some(expression::Variant::Mult(MultExpression {
+                                    mult: vec![variable, constant(-10.0)],
+                                })),
+                            },
+                        ],
+                    })),
+                }),
+                defaults: BTreeMap::new(),
+            }),
+            json!({"formula": {"sum": ["$score", {"mult": ["n", -10]}]}}),
+        ),
+    ];
+    for (variant, document) in cases {
+        let formula = matches!(variant, query::Variant::Formula(_));
+        let prefetch = PrefetchQuery {
+            query: Some(Query {
+                variant: Some(query::Variant::Nearest(dense([1.0, 1.0, 1.0]))),
+            }),
+            ..PrefetchQuery::default()
+        };
+        let asked = QueryPoints {
+            collection_name: name(),
+            query: Some(Query {
+                variant: Some(variant),
+            }),
+            prefetch: Vec::from_iter(formula.then_some(prefetch)),
+            ..QueryPoints::default()
+        };
+        let hits: QueryResponse = ask(&server, "Points/Query", &asked).await.unwrap();
+        let mut body = json!({"query": document});
+        if formula {
+            body["prefetch"] = json!({"query": [1, 1, 1]});
+        }
+        let rest = server.post("/collections/c/points/query", body).await;
+        let rest = rest.result();
+        let points = rest["points"].as_array().unwrap();
+        assert!(!points.is_empty());
+        let expected: Vec<_> = points
+            .iter()
+            .map(|p| {
+                (
+                    p["id"].as_u64().map(num),
+                    p["score"].as_f64().map(|x| x as f32),
+                )
+            })
+            .collect();
+        let found: Vec<_> = hits
+            .result
+            .into_iter()
+            .map(|hit| (hit.id, Some(hit.score)))
+            .collect();
+        assert_eq!(found, expected, "{document}");
+    }
+    let older = RecommendPoints {
+        collection_name: name(),
+        positive: vec![num(1)],
+        limit: 5,
+        ..RecommendPoints::default()
+    };
+    let hits: RecommendResponse = ask(&server, "Points/Recommend", &older).await.unwrap();
+    assert!(!found(&hits.result).contains(&num(1)));
+    assert_eq!(hits.result.len(), 2);
 }
