@@ -36,6 +36,7 @@ pub(crate) enum StrategyDto {
 /// An example of what is wanted and one of what is not.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ContextPair")]
 pub(crate) struct PairDto {
     pub(crate) positive: VectorInput,
     pub(crate) negative: VectorInput,
