@@ -95,6 +95,16 @@ def test_documents_are_read_and_deleted_by_id(client, name):
     assert 3 not in numbers(store.similarity_search("a boat on the lake at night", k=5))
 
 
+def test_diverse_results(client, name):
+    store = store_of(client, name, RetrievalMode.DENSE)
+    store.add_texts(["A fox and a hen live in the hen house too"], ids=[str(uuid.UUID(int=99))])
+    nearest = store.similarity_search("a fox and a hen", k=2)
+    diverse = store.max_marginal_relevance_search("a fox and a hen", k=2, fetch_k=6, lambda_mult=0.9)
+    assert all("hen house" in document.page_content for document in nearest)
+    assert diverse[0].page_content == nearest[0].page_content
+    assert "hen house" not in diverse[1].page_content
+
+
 def test_a_retriever(client, name):
     store = store_of(client, name, RetrievalMode.HYBRID)
     retriever = store.as_retriever(search_kwargs={"k": 1})
