@@ -177,7 +177,7 @@ fn main() {
         ("random", FieldKind::Integer),
         ("place", FieldKind::Integer),
     ];
-    let indexes = PayloadSchema(indexes.map(|(f, k)| (f.to_owned(), k)).into());
+    let indexes = PayloadSchema::from_iter(indexes.map(|(f, k)| (f.to_owned(), k)));
     println!(
         "{n} points of {SIZE} dimensions, k = 10, {QUERIES} queries; medians in microseconds\n"
     );

@@ -78,7 +78,7 @@ fn schema() -> PayloadSchema {
         ("place", FieldKind::Float),
         ("tag", FieldKind::Keyword),
     ];
-    PayloadSchema(fields.map(|(f, k)| (f.to_owned(), k)).into())
+    fields.into_iter().map(|(f, k)| (f.to_owned(), k)).collect()
 }
 
 fn state(points: &[Point], schema: PayloadSchema) -> (PartitionState, SegmentMeta, TempDir) {

@@ -294,11 +294,9 @@ impl Owner {
 }
 
 fn indexed(kind: Option<FieldKind>) -> PayloadSchema {
-    PayloadSchema(
-        kind.map(|kind| ("tag".to_owned(), kind))
-            .into_iter()
-            .collect(),
-    )
+    kind.map(|kind| ("tag".to_owned(), kind))
+        .into_iter()
+        .collect()
 }
 
 fn tagged(tag: i64) -> Filter {

@@ -49,7 +49,7 @@ fn payload_schema() -> PayloadSchema {
         ("word", FieldKind::Keyword),
         ("text", FieldKind::Text),
     ];
-    PayloadSchema(fields.map(|(f, kind)| (f.to_owned(), kind)).into())
+    fields.into_iter().map(|(f, kind)| (f.to_owned(), kind)).collect()
 }
 
 fn row(n: u64) -> (Point, LogPosition) {

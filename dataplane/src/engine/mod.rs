@@ -21,6 +21,7 @@
 //! | `query`, `target`, `objective` | a search as layers carry it out, what it compares rows with |
 //! | `formula` | values that follow from scores and payloads |
 //! | `best`, `values` | the first places of an order, and the values that make one or are counted |
+//! | [`text`] | texts as words |
 //! | `terms` | how many sparse vectors have a term |
 //! | [`payload_index`] | which rows have which values |
 //! | [`segment`] | immutable files: written, verified, searched |
@@ -52,6 +53,7 @@ pub mod segment;
 mod stored;
 mod target;
 mod terms;
+pub mod text;
 mod values;
 
 pub use brainy_index::dense::{BuildOptions, GraphBuilder};

@@ -84,6 +84,16 @@ impl Path {
         }
     }
 
+    /// The path of what this path leads to inside the elements of an array.
+    #[must_use]
+    pub fn inside(&self, array: &Self) -> Self {
+        let mut whole = array.clone();
+        whole.rest.push(Step::Each);
+        whole.rest.push(Step::Key(self.first.clone()));
+        whole.rest.extend(self.rest.iter().cloned());
+        whole
+    }
+
     /// Calls `visit` for every value at the path until it answers true; whether it did.
     pub fn any<'v>(&self, payload: &'v Payload, visit: &mut dyn FnMut(&'v Value) -> bool) -> bool {
         payload

@@ -29,6 +29,14 @@ pub trait PointView {
     /// # Errors
     /// An unreadable filter, or those of reading points.
     fn matching(&self, filter: &Filter) -> Result<Vec<PointId>, EngineError>;
+
+    /// A filter as this state understands it.
+    ///
+    /// # Errors
+    /// A filter that cannot be read.
+    fn compile(&self, filter: &Filter) -> Result<CompiledFilter, EngineError> {
+        CompiledFilter::new(filter)
+    }
 }
 
 /// What `op` does to the points of `view`, at most one change a point.
@@ -110,7 +118,7 @@ fn upsert_if(
     filter: Option<&Filter>,
     view: &dyn PointView,
 ) -> Result<Vec<Change>, EngineError> {
-    let filter = filter.map(CompiledFilter::new).transpose()?;
+    let filter = filter.map(|filter| view.compile(filter)).transpose()?;
     let mut written: BTreeMap<PointId, &Point> = BTreeMap::new();
     for point in points {
         let stored = match written.get(&point.id) {
@@ -138,7 +146,7 @@ fn update_vectors(
     filter: Option<&Filter>,
     view: &dyn PointView,
 ) -> Result<Vec<Change>, EngineError> {
-    let filter = filter.map(CompiledFilter::new).transpose()?;
+    let filter = filter.map(|filter| view.compile(filter)).transpose()?;
     let mut merged: BTreeMap<PointId, Vectors> = BTreeMap::new();
     for update in updates {
         let vectors = merged.entry(update.id).or_default();
@@ -279,7 +287,7 @@ impl PointView for OverlayView<'_> {
     }
 
     fn matching(&self, filter: &Filter) -> Result<Vec<PointId>, EngineError> {
-        let compiled = CompiledFilter::new(filter)?;
+        let compiled = self.compile(filter)?;
         let pending = &self.overlay.pending;
         let mut ids = self.base.matching(filter)?;
         ids.retain(|id| !pending.contains_key(id));
@@ -289,6 +297,10 @@ impl PointView for OverlayView<'_> {
         }));
         ids.sort_unstable();
         Ok(ids)
+    }
+
+    fn compile(&self, filter: &Filter) -> Result<CompiledFilter, EngineError> {
+        self.base.compile(filter)
     }
 }
 

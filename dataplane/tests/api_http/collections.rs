@@ -182,11 +182,6 @@ async fn payload_indexes_are_created_shown_and_dropped() {
             .await
             .refused(400, &[word]);
     }
-    let stemmed = json!({"field_name": "a", "field_schema": {"type": "text", "stemmer": {"type": "snowball"}}});
-    server
-        .put("/collections/c/index", stemmed)
-        .await
-        .refused(501, &["stemmer"]);
     let body = json!({"field_name": "color", "field_schema": "keyword"});
     server.put("/collections/none/index", body).await.error(404);
 }

@@ -28,6 +28,7 @@ mod queries;
 mod snapshots;
 mod strict;
 mod support;
+mod texts;
 mod unsupported;
 mod updates;
 mod vectors;

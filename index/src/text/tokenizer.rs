@@ -1,5 +1,6 @@
 //! Text to tokens.
 
+use super::folding::fold_to_ascii;
 use super::stop_words;
 use rust_stemmers::{Algorithm, Stemmer};
 use std::borrow::Cow;
@@ -151,12 +152,14 @@ impl Language {
     }
 }
 
-/// Cuts text into tokens. Each word goes through these steps, any of which can be off: lower case, stop words, stem
-/// (Snowball), length.
+/// Cuts text into tokens. Each word goes through these steps, any of which can be off: folding to ASCII, lower case, stop
+/// words, stem (Snowball), length.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     /// Where to cut.
     pub splitter: Splitter,
+    /// Whether letters with marks become plain ones, see [`fold_to_ascii`].
+    pub ascii_folding: bool,
     /// Whether words become lower case.
     pub lowercase: bool,
     /// The language of the stems.
@@ -176,6 +179,7 @@ impl Default for Tokenizer {
     fn default() -> Self {
         Self {
             splitter: Splitter::default(),
+            ascii_folding: false,
             lowercase: true,
             stemmer: Language::English,
             stop_words: Language::English,
@@ -220,10 +224,15 @@ impl Tokenizer {
     }
 
     fn word(&self, word: &str, stemmer: Option<&Stemmer>, token: &mut impl FnMut(&str)) {
+        let word = if self.ascii_folding {
+            fold_to_ascii(word)
+        } else {
+            Cow::Borrowed(word)
+        };
         let word = if self.lowercase {
             Cow::Owned(word.to_lowercase())
         } else {
-            Cow::Borrowed(word)
+            word
         };
         if self.is_stop_word(&word) {
             return;

@@ -106,9 +106,6 @@ impl Options {
     fn bm25(self) -> Result<Bm25, ServiceError> {
         let default = Bm25::default();
         let lowercase = self.lowercase.unwrap_or(default.tokenizer.lowercase);
-        if self.ascii_folding == Some(true) {
-            return Err(ServiceError::Unsupported("ascii_folding".to_owned()));
-        }
         let language = match &self.language {
             Some(name) => language("language", name)?,
             None => Language::English,
@@ -139,6 +136,7 @@ impl Options {
             avg_len: number("avg_len", self.avg_len, default.avg_len, 1e-6..=1e9)?,
             tokenizer: Tokenizer {
                 splitter: splitter(self.tokenizer.as_deref())?,
+                ascii_folding: self.ascii_folding.unwrap_or(false),
                 lowercase,
                 stemmer,
                 stop_words,
@@ -246,6 +244,8 @@ mod tests {
         assert_eq!(terms("Häuser", german), ids(&["haus"]));
         let long = json!({"min_token_len": 5, "lowercase": false, "stemmer": {"type": "none"}});
         assert_eq!(terms(text, long), ids(&["Running", "foxes"]));
+        let folded = json!({"ascii_folding": true, "stemmer": {"type": "none"}});
+        assert_eq!(terms("Ação", folded), ids(&["acao"]));
         let cut = json!({"tokenizer": "whitespace", "stemmer": {"type": "none"}});
         assert_eq!(terms("a-b c", cut), ids(&["a-b", "c"]));
     }
@@ -277,7 +277,6 @@ mod tests {
             ),
             (json!({"tokenizer": "multilingual"}), "multilingual"),
             (json!({"tokenizer": 5}), "query.options"),
-            (json!({"ascii_folding": true}), "ascii_folding"),
             (json!({"bm": 1}), "bm"),
         ] {
             let error = document("x", options).asked(&place).unwrap_err();

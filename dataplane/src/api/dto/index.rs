@@ -6,24 +6,14 @@ use serde_json::{Map, Value};
 
 use super::check_paths;
 use crate::engine::payload_index::FieldKind;
+use crate::engine::text::{ParamError, TextParams};
 use crate::error::ServiceError;
 
 /// Longest path of an indexed field in bytes.
 const MAX_FIELD: usize = 1024;
 
-/// Parameters that tune Qdrant's storage or choose what Brainy's indexes all do.
-const TUNING: &[&str] = &[
-    "type",
-    "on_disk",
-    "memory",
-    "enable_hnsw",
-    "is_tenant",
-    "is_principal",
-    "lookup",
-    "range",
-    "prefix",
-    "phrase_matching",
-];
+/// Parameters that every kind of index has, which tune Qdrant's storage.
+const TUNING: &[&str] = &["type", "on_disk", "memory", "enable_hnsw"];
 
 /// A payload index to create.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -57,34 +47,57 @@ impl CreateIndexDto {
             ))
         })?;
         if let Value::Object(params) = &schema {
-            check_params(kind, params)?;
+            check_params(kind, &schema, params)?;
         }
         Ok((field_name, schema))
     }
 }
 
-/// Refuses what would change which points match.
-fn check_params(kind: FieldKind, params: &Map<String, Value>) -> Result<(), ServiceError> {
+/// Parameters of a kind. Those that choose what Brainy's indexes all do (`lookup`, `range`, `prefix`, `phrase_matching`) and
+/// those that tune Qdrant's storage are taken; what would change which points match is refused.
+fn check_params(
+    kind: FieldKind,
+    schema: &Value,
+    params: &Map<String, Value>,
+) -> Result<(), ServiceError> {
+    let own: &[&str] = match kind {
+        FieldKind::Keyword => &["is_tenant", "prefix"],
+        FieldKind::Uuid => &["is_tenant"],
+        FieldKind::Integer => &["lookup", "range", "is_principal"],
+        FieldKind::Float | FieldKind::Datetime => &["is_principal"],
+        FieldKind::Text => &[
+            "tokenizer",
+            "min_token_len",
+            "max_token_len",
+            "lowercase",
+            "ascii_folding",
+            "stopwords",
+            "stemmer",
+            "phrase_matching",
+        ],
+        FieldKind::Bool | FieldKind::Geo => &[],
+    };
     for (name, value) in params.iter().filter(|(_, value)| !value.is_null()) {
-        let same_meaning = match name.as_str() {
-            name if TUNING.contains(&name) => true,
-            "tokenizer" => value == "word",
-            "lowercase" => *value == true,
-            "ascii_folding" => *value == false,
-            "min_token_len" | "max_token_len" | "stopwords" | "stemmer" | "scoring" | "nested" => {
-                false
-            }
-            _ => {
-                return Err(bad(format!(
-                    "field_schema of type {kind} has no parameter '{name}'"
-                )));
-            }
-        };
-        if !same_meaning {
+        let name = name.as_str();
+        let lacking = name == "nested" || (name == "scoring" && kind == FieldKind::Text);
+        if lacking && *value != Value::Bool(false) {
             return Err(ServiceError::Unsupported(format!(
-                "field_schema parameter '{name}' = {value} (words of an index are runs of letters and digits in lower case)"
+                "field_schema parameter '{name}'"
             )));
         }
+        if !lacking && !own.contains(&name) && !TUNING.contains(&name) {
+            return Err(bad(format!(
+                "field_schema of type {kind} has no parameter '{name}'"
+            )));
+        }
+    }
+    if kind == FieldKind::Text {
+        TextParams::of(schema).map_err(|e| match e {
+            ParamError::Bad(text) => bad(format!("field_schema: {text}")),
+            ParamError::Unsupported(what) => {
+                ServiceError::Unsupported(format!("field_schema parameter {what}"))
+            }
+        })?;
     }
     Ok(())
 }

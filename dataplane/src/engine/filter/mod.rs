@@ -8,7 +8,6 @@ pub mod datetime;
 pub mod geo;
 mod slice;
 pub(crate) mod value;
-pub(crate) mod words;
 
 use serde_json::Value;
 
@@ -18,7 +17,8 @@ use crate::model::{
 
 use super::error::EngineError;
 use super::path::{Path, Step};
-pub(crate) use value::{ScalarSet, Test, WordTest};
+use super::text::Texts;
+pub(crate) use value::{ScalarSet, Test, Wanted};
 
 /// A filter whose paths are parsed, ready to be evaluated many times.
 #[derive(Clone, Debug)]
@@ -62,13 +62,22 @@ pub(crate) enum Leaf {
 }
 
 impl CompiledFilter {
-    /// Parses the paths of a filter.
+    /// Parses the paths of a filter. Words are those of [`Analyzer::plain`](super::text::Analyzer::plain).
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for a path that cannot be read.
     pub fn new(filter: &Filter) -> Result<Self, EngineError> {
+        Self::with_texts(filter, &Texts::default())
+    }
+
+    /// As [`Self::new`], where fields have words as `texts` say.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] for a path that cannot be read.
+    pub fn with_texts(filter: &Filter, texts: &Texts) -> Result<Self, EngineError> {
         let mut keys = Vec::new();
-        let root = compile(filter, &mut keys)?;
+        let place = Place { texts, under: None };
+        let root = compile(filter, place, &mut keys)?;
         keys.sort_unstable();
         keys.dedup();
         Ok(Self { root, keys })
@@ -102,7 +111,15 @@ impl CompiledFilter {
     }
 }
 
-fn compile(filter: &Filter, keys: &mut Vec<String>) -> Result<Node, EngineError> {
+/// Where a filter stands.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    texts: &'p Texts,
+    /// The array whose elements it is about.
+    under: Option<&'p Path>,
+}
+
+fn compile(filter: &Filter, place: Place<'_>, keys: &mut Vec<String>) -> Result<Node, EngineError> {
     let Filter {
         must,
         should,
@@ -112,7 +129,7 @@ fn compile(filter: &Filter, keys: &mut Vec<String>) -> Result<Node, EngineError>
     let mut list = |conditions: &[Condition]| {
         conditions
             .iter()
-            .map(|c| compile_condition(c, keys))
+            .map(|c| compile_condition(c, place, keys))
             .collect::<Result<Vec<_>, _>>()
     };
     let min_should = match min_should {
@@ -130,14 +147,25 @@ fn compile(filter: &Filter, keys: &mut Vec<String>) -> Result<Node, EngineError>
     })
 }
 
-fn compile_condition(condition: &Condition, keys: &mut Vec<String>) -> Result<Leaf, EngineError> {
+fn compile_condition(
+    condition: &Condition,
+    place: Place<'_>,
+    keys: &mut Vec<String>,
+) -> Result<Leaf, EngineError> {
     let mut path = |text: &str| {
         let path = Path::parse(text)?;
         keys.push(path.first.clone());
         Ok::<_, EngineError>(path)
     };
     Ok(match condition {
-        Condition::Field(FieldCondition { key, test }) => Leaf::Field(path(key)?, Test::new(test)),
+        Condition::Field(FieldCondition { key, test }) => {
+            let path = path(key)?;
+            let test = Test::new(test, &|| match place.under {
+                None => place.texts.of(&path),
+                Some(array) => place.texts.of(&path.inside(array)),
+            });
+            Leaf::Field(path, test)
+        }
         Condition::HasId(ids) => {
             let mut ids = ids.clone();
             ids.sort_unstable();
@@ -148,7 +176,7 @@ fn compile_condition(condition: &Condition, keys: &mut Vec<String>) -> Result<Le
         Condition::Slice(slice) => Leaf::Slice(*slice),
         Condition::IsEmpty(key) => Leaf::IsEmpty(path(key)?),
         Condition::IsNull(key) => Leaf::IsNull(path(key)?),
-        Condition::Filter(inner) => Leaf::Filter(compile(inner, keys)?),
+        Condition::Filter(inner) => Leaf::Filter(compile(inner, place, keys)?),
         Condition::Nested(nested) => {
             let Nested { key, filter } = nested.as_ref();
             let mut array = path(key)?;
@@ -157,7 +185,13 @@ fn compile_condition(condition: &Condition, keys: &mut Vec<String>) -> Result<Le
                 array.rest.pop();
             }
             // Keys inside are those of the elements: the payload's is the array's.
-            Leaf::Nested(array, compile(filter, &mut Vec::new())?)
+            let whole = place.under.map(|under| array.inside(under));
+            let inside = Place {
+                under: Some(whole.as_ref().unwrap_or(&array)),
+                ..place
+            };
+            let node = compile(filter, inside, &mut Vec::new())?;
+            Leaf::Nested(array, node)
         }
     })
 }

@@ -1,11 +1,13 @@
 //! Tests on one value.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::model::{DateRange, GeoArea, MatchValue, Range, Scalar, Words, WordsNeed};
 
-use super::words::{has_all, has_any, has_phrase, words};
 use super::{datetime, geo};
+use crate::engine::text::Analyzer;
 
 /// A [`MatchValue`] ready to be evaluated many times.
 #[derive(Clone, Debug)]
@@ -32,9 +34,16 @@ pub(crate) struct ScalarSet {
     pub(crate) texts: Vec<String>,
 }
 
+/// Words looked for in texts that are cut into words in some way.
+#[derive(Clone, Debug)]
+pub(crate) struct WordTest {
+    pub(crate) analyzer: Arc<Analyzer>,
+    pub(crate) wanted: Wanted,
+}
+
 /// Words looked for.
 #[derive(Clone, Debug)]
-pub(crate) enum WordTest {
+pub(crate) enum Wanted {
     /// All of these; sorted, each once.
     All(Vec<String>),
     /// One of these; sorted, each once.
@@ -78,31 +87,33 @@ impl ScalarSet {
 }
 
 impl WordTest {
-    fn new(wanted: &Words) -> Self {
-        let list: Vec<String> = words(&wanted.text).collect();
+    fn new(words: &Words, analyzer: Arc<Analyzer>) -> Self {
+        let list = analyzer.asked(&words.text);
         let sorted = |mut list: Vec<String>| {
             list.sort_unstable();
             list.dedup();
             list
         };
-        match wanted.need {
-            WordsNeed::All => Self::All(sorted(list)),
-            WordsNeed::Any => Self::Any(sorted(list)),
-            WordsNeed::Phrase => Self::Phrase(list),
-        }
+        let wanted = match words.need {
+            WordsNeed::All => Wanted::All(sorted(list)),
+            WordsNeed::Any => Wanted::Any(sorted(list)),
+            WordsNeed::Phrase => Wanted::Phrase(list),
+        };
+        Self { analyzer, wanted }
     }
 
     fn holds(&self, text: &str) -> bool {
-        match self {
-            Self::All(wanted) => has_all(text, wanted),
-            Self::Any(wanted) => has_any(text, wanted),
-            Self::Phrase(wanted) => has_phrase(text, wanted),
+        match &self.wanted {
+            Wanted::All(wanted) => self.analyzer.has_all(text, wanted),
+            Wanted::Any(wanted) => self.analyzer.has_any(text, wanted),
+            Wanted::Phrase(wanted) => self.analyzer.has_phrase(text, wanted),
         }
     }
 }
 
 impl Test {
-    pub(super) fn new(test: &MatchValue) -> Self {
+    /// `analyzer` gives that of the field, if the test is on words.
+    pub(super) fn new(test: &MatchValue, analyzer: &dyn Fn() -> Arc<Analyzer>) -> Self {
         match test {
             MatchValue::Value(scalar) => Self::Any(ScalarSet::new([scalar])),
             MatchValue::Any(scalars) => Self::Any(ScalarSet::new(scalars)),
@@ -111,7 +122,7 @@ impl Test {
             MatchValue::ValuesCount(range) => Self::Count(*range),
             MatchValue::DateRange(range) => Self::Dates(*range),
             MatchValue::Geo(area) => Self::Geo(area.clone()),
-            MatchValue::Words(words) => Self::Words(WordTest::new(words)),
+            MatchValue::Words(words) => Self::Words(WordTest::new(words, analyzer())),
             MatchValue::Prefix(start) => Self::Prefix(start.clone()),
             MatchValue::Substring(part) => Self::Substring(part.clone()),
         }

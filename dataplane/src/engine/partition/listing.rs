@@ -15,7 +15,6 @@ use crate::model::{
 
 use super::PartitionState;
 use super::layers::{SegmentView, Snapshot};
-use super::read::compile;
 
 /// What Qdrant gives as the score of points that no vector ranked.
 const SCORE: f32 = 1.0;
@@ -27,7 +26,7 @@ impl PartitionState {
     /// Unreadable paths, or a payload that does not decode.
     pub fn list(&self, request: &ListRequest) -> Result<Vec<ScoredPoint>, EngineError> {
         let selection = Selection::new(&request.with_payload)?;
-        let filter = compile(request.filter.as_ref())?;
+        let filter = self.compiled(request.filter.as_ref())?;
         let snapshot = self.snapshot();
         let mut points = Vec::new();
         for place in snapshot.first(&request.order, filter.as_ref(), request.limit)? {
@@ -51,7 +50,7 @@ impl PartitionState {
     /// Unreadable paths, or a payload that does not decode.
     pub fn facet(&self, request: &FacetRequest) -> Result<Vec<FacetCount>, EngineError> {
         let path = Path::parse(&request.key)?;
-        let filter = compile(request.filter.as_ref())?;
+        let filter = self.compiled(request.filter.as_ref())?;
         let snapshot = self.snapshot();
         let mut counts: HashMap<FacetValue, u64> = HashMap::new();
         for view in &snapshot.layers.segments {

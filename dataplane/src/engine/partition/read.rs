@@ -224,10 +224,6 @@ fn count_in(
     Ok(count)
 }
 
-pub(super) fn compile(filter: Option<&Filter>) -> Result<Option<CompiledFilter>, EngineError> {
-    filter.map(CompiledFilter::new).transpose()
-}
-
 impl PartitionState {
     /// The requested points that exist, in the order of the request.
     ///
@@ -252,7 +248,7 @@ impl PartitionState {
     /// Unreadable paths, or a payload that does not decode.
     pub fn scroll(&self, request: &ScrollRequest) -> Result<ScrollPage, EngineError> {
         let selection = Selection::new(&request.with_payload)?;
-        let filter = compile(request.filter.as_ref())?;
+        let filter = self.compiled(request.filter.as_ref())?;
         let snapshot = self.snapshot();
         let mut ids = snapshot.ids_from(request.offset, filter.as_ref(), request.limit)?;
         let mut page = ScrollPage::default();
@@ -273,7 +269,7 @@ impl PartitionState {
     /// # Errors
     /// Unreadable paths, or a payload that does not decode.
     pub fn count(&self, request: &CountRequest) -> Result<usize, EngineError> {
-        let filter = compile(request.filter.as_ref())?;
+        let filter = self.compiled(request.filter.as_ref())?;
         let snapshot = self.snapshot();
         let mut count = 0;
         for memtable in snapshot.layers.memtables() {
@@ -292,10 +288,11 @@ impl PartitionState {
     /// them, unreadable paths, or a payload that does not decode.
     pub fn search(&self, request: &SearchRequest) -> Result<Vec<ScoredPoint>, EngineError> {
         let selection = Selection::new(&request.with_payload)?;
-        let filter = compile(request.filter.as_ref())?;
+        let filter = self.compiled(request.filter.as_ref())?;
         let snapshot = self.snapshot();
         let schema = &snapshot.layers.schema;
-        let found = find_best(&snapshot, request, filter.as_ref())?;
+        let corpus = self.compiled(request.idf_corpus.as_ref())?;
+        let found = find_best(&snapshot, request, filter.as_ref(), corpus.as_ref())?;
         let similarity = is_similarity(schema, request);
         let mut points = Vec::new();
         for (id, score) in found {
@@ -320,6 +317,7 @@ fn find_best(
     snapshot: &Snapshot,
     request: &SearchRequest,
     filter: Option<&CompiledFilter>,
+    corpus: Option<&CompiledFilter>,
 ) -> Result<Vec<(PointId, f32)>, EngineError> {
     if let SearchQuery::Formula(formula) = &request.query {
         let ids = request.among.as_deref().ok_or_else(|| {
@@ -334,8 +332,7 @@ fn find_best(
     }
     let schema = &snapshot.layers.schema;
     let mut query = Query::new(schema, request, filter)?;
-    let corpus = compile(request.idf_corpus.as_ref())?;
-    query.target = snapshot.weigh(schema, query.target, corpus.as_ref())?;
+    query.target = snapshot.weigh(schema, query.target, corpus)?;
     let found = match &request.among {
         Some(ids) => snapshot.compare(ids, &query)?,
         None => nearest(snapshot, &query)?,
@@ -347,12 +344,20 @@ fn find_best(
 }
 
 impl PartitionState {
+    /// A filter as the text indexes of the collection say.
+    pub(super) fn compiled(
+        &self,
+        filter: Option<&Filter>,
+    ) -> Result<Option<CompiledFilter>, EngineError> {
+        filter.map(|filter| self.compile(filter)).transpose()
+    }
+
     /// How a search would go about each segment.
     ///
     /// # Errors
     /// Those of [`Self::search`].
     pub fn explain(&self, request: &SearchRequest) -> Result<Vec<Explanation>, EngineError> {
-        let filter = compile(request.filter.as_ref())?;
+        let filter = self.compiled(request.filter.as_ref())?;
         let snapshot = self.snapshot();
         let query = Query::new(&snapshot.layers.schema, request, filter.as_ref())?;
         let explain = |view: &Arc<SegmentView>| {
@@ -398,7 +403,7 @@ impl PointView for PartitionState {
     }
 
     fn matching(&self, filter: &Filter) -> Result<Vec<PointId>, EngineError> {
-        let filter = CompiledFilter::new(filter)?;
+        let filter = self.compile(filter)?;
         let snapshot = self.snapshot();
         let mut walk = snapshot.ids_from(None, Some(&filter), usize::MAX)?;
         let mut ids = Vec::new();
@@ -406,5 +411,9 @@ impl PointView for PartitionState {
             ids.push(id);
         }
         Ok(ids)
+    }
+
+    fn compile(&self, filter: &Filter) -> Result<CompiledFilter, EngineError> {
+        CompiledFilter::with_texts(filter, self.payload_schema().texts())
     }
 }

@@ -1,7 +1,7 @@
 //! What indexes know about a whole filter.
 
 use crate::engine::filter::{Leaf, Node};
-use crate::engine::path::{Path, Step};
+use crate::engine::path::Path;
 use crate::engine::segment::reads_instead;
 use crate::model::PointId;
 
@@ -241,12 +241,5 @@ fn says_something(node: &Node) -> bool {
 
 /// The path of something inside the elements of an array.
 fn below(path: &Path, under: Option<&Path>) -> Path {
-    let Some(array) = under else {
-        return path.clone();
-    };
-    let mut whole = array.clone();
-    whole.rest.push(Step::Each);
-    whole.rest.push(Step::Key(path.first.clone()));
-    whole.rest.extend(path.rest.iter().cloned());
-    whole
+    under.map_or_else(|| path.clone(), |array| path.inside(array))
 }

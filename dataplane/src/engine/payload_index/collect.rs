@@ -1,15 +1,17 @@
 //! From payloads to the image of a field's index.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::engine::filter::{datetime, geo, value, words};
+use crate::engine::filter::{datetime, geo, value};
 use crate::engine::path::Path;
+use crate::engine::text::Analyzer;
 use crate::model::{GeoPoint, Payload};
 
 use super::image::ImageWriter;
-use super::{FieldKind, places, postings, sorted, terms};
+use super::{FieldKind, Indexed, places, postings, sorted, terms};
 
 /// Values of one field, gathered row by row.
 #[derive(Debug)]
@@ -35,7 +37,7 @@ struct Flags {
 #[derive(Debug)]
 enum Values {
     Terms(BTreeMap<String, Vec<u32>>),
-    Words(BTreeMap<String, Vec<u32>>),
+    Words(Arc<Analyzer>, BTreeMap<String, Vec<u32>>),
     Bools([Vec<u32>; 2]),
     Integers(Vec<(i64, u32)>, Vec<(f64, u32)>),
     Floats(Vec<(f64, u32)>),
@@ -51,10 +53,10 @@ fn note(rows: &mut Vec<u32>, row: u32) {
 }
 
 impl Values {
-    fn new(kind: FieldKind) -> Self {
-        match kind {
+    fn new(of: &Indexed) -> Self {
+        match of.kind {
             FieldKind::Keyword | FieldKind::Uuid => Self::Terms(BTreeMap::new()),
-            FieldKind::Text => Self::Words(BTreeMap::new()),
+            FieldKind::Text => Self::Words(Arc::clone(&of.analyzer), BTreeMap::new()),
             FieldKind::Bool => Self::Bools(Default::default()),
             FieldKind::Integer => Self::Integers(Vec::new(), Vec::new()),
             FieldKind::Float => Self::Floats(Vec::new()),
@@ -70,10 +72,11 @@ impl Values {
                 Some(rows) => note(rows, row),
                 None => drop(terms.insert(text.clone(), vec![row])),
             },
-            (Self::Words(terms), Value::String(text)) => {
-                for word in words::words(text) {
-                    note(terms.entry(word).or_default(), row);
-                }
+            (Self::Words(analyzer, terms), Value::String(text)) => {
+                analyzer.each_term(text, |term| match terms.get_mut(term) {
+                    Some(rows) => note(rows, row),
+                    None => drop(terms.insert(term.to_owned(), vec![row])),
+                });
             }
             (Self::Bools(rows), Value::Bool(b)) => note(&mut rows[usize::from(*b)], row),
             (Self::Integers(ints, floats), Value::Number(n)) => match (n.as_i64(), n.as_f64()) {
@@ -100,11 +103,11 @@ impl Values {
 }
 
 impl Collector {
-    pub(super) fn new(path: Path, kind: FieldKind) -> Self {
+    pub(super) fn new(path: Path, of: &Indexed) -> Self {
         Self {
             path,
             flags: Flags::default(),
-            values: Values::new(kind),
+            values: Values::new(of),
             per_row: 0,
             points: 0,
         }
@@ -166,7 +169,7 @@ impl Collector {
         let flags = [present, null, other, several];
         postings::write(&mut writer, rows, flags.into_iter().map(Vec::as_slice))?;
         match self.values {
-            Values::Terms(terms) | Values::Words(terms) => {
+            Values::Terms(terms) | Values::Words(_, terms) => {
                 terms::write(&mut writer, terms.keys().map(String::as_str))?;
                 postings::write(&mut writer, rows, terms.values().map(Vec::as_slice))?;
             }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::engine::filter::{ScalarSet, Test, WordTest};
+use crate::engine::filter::{ScalarSet, Test, Wanted};
 use crate::engine::path::Path;
 use crate::engine::values;
 use crate::model::{
@@ -21,7 +21,7 @@ use super::postings::{self, Postings};
 use super::row_set::RowSet;
 use super::sorted::{self, Sorted};
 use super::terms::{self, Terms};
-use super::{Answer, FieldKind};
+use super::{Answer, FieldKind, Indexed};
 
 /// First section after those that every kind has.
 const OWN: usize = 1 + postings::SECTIONS;
@@ -36,9 +36,8 @@ const SEVERAL: usize = 3;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct FieldIndex {
-    pub(super) field: String,
+    pub(super) of: Indexed,
     pub(super) path: Path,
-    pub(super) kind: FieldKind,
     image: Image,
     rows: usize,
     points: usize,
@@ -75,13 +74,9 @@ impl FieldIndex {
     ///
     /// # Errors
     /// What does not fit, in words.
-    pub(super) fn open(
-        field: String,
-        kind: FieldKind,
-        words: Vec<u64>,
-        rows: usize,
-    ) -> Result<Self, String> {
-        let path = Path::parse(&field).map_err(|e| e.to_string())?;
+    pub(super) fn open(of: Indexed, words: Vec<u64>, rows: usize) -> Result<Self, String> {
+        let kind = of.kind;
+        let path = Path::parse(&of.field).map_err(|e| e.to_string())?;
         let own = match kind {
             FieldKind::Keyword | FieldKind::Uuid | FieldKind::Text => {
                 terms::SECTIONS + postings::SECTIONS
@@ -130,9 +125,8 @@ impl FieldIndex {
             FieldKind::Geo => Values::Places(Places::open(&image, OWN, rows)?),
         };
         Ok(Self {
-            field,
+            of,
             path,
-            kind,
             rows,
             points,
             per_row: (per_row as usize).max(1),
@@ -249,7 +243,7 @@ impl FieldIndex {
             (Values::Terms(terms, _), Test::Substring(part)) => {
                 Some(Found::Keys(terms.containing(image, part), false))
             }
-            (Values::Words(terms, _), Test::Words(test)) => {
+            (Values::Words(terms, _), Test::Words(test)) if test.analyzer == self.of.analyzer => {
                 let find = |list: &[String]| -> Vec<Option<u32>> {
                     list.iter().map(|word| terms.find(image, word)).collect()
                 };
@@ -262,12 +256,12 @@ impl FieldIndex {
                 };
                 // Words of one row may be those of several texts.
                 let several = self.flags.count(image, SEVERAL) > 0;
-                Some(match test {
-                    WordTest::All(list) => together(list, several && list.len() > 1),
-                    WordTest::Any(list) => {
+                Some(match &test.wanted {
+                    Wanted::All(list) => together(list, several && list.len() > 1),
+                    Wanted::Any(list) => {
                         Found::Keys(find(list).into_iter().flatten().collect(), false)
                     }
-                    WordTest::Phrase(list) => together(list, list.len() > 1),
+                    Wanted::Phrase(list) => together(list, list.len() > 1),
                 })
             }
             (Values::Bools(_), Test::Any(set)) => {

@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! u64 fields, per field: u64 bytes of its name, u64 words of its image
-//! per field: name (JSON: [kind, path]), zeros up to a multiple of 8, image
+//! per field: name (JSON: [kind, path], of texts with other settings than the default ones with these), zeros up to a multiple of 8, image
 //! ```
 //!
 //! | module | what |
@@ -39,6 +39,7 @@ use std::sync::Arc;
 use super::error::EngineError;
 use super::path::Path;
 use super::payload;
+use super::text::{Analyzer, TextParams};
 pub(crate) use answer::{Answer, Asked};
 use collect::Collector;
 pub(crate) use entries::Entries;
@@ -52,10 +53,19 @@ pub(crate) struct PayloadIndex {
     fields: Vec<Arc<FieldIndex>>,
 }
 
+/// A field and how it is indexed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Indexed {
+    field: String,
+    kind: FieldKind,
+    /// Of texts.
+    analyzer: Arc<Analyzer>,
+}
+
 /// Fields being indexed, row by row.
 #[derive(Debug, Default)]
 pub(crate) struct Indexer {
-    fields: Vec<(String, FieldKind, Collector)>,
+    fields: Vec<(Indexed, Collector)>,
     keys: Vec<String>,
     rows: u32,
 }
@@ -67,11 +77,16 @@ impl Indexer {
     /// [`EngineError::Invalid`] for a path that cannot be read.
     pub(crate) fn new(schema: &PayloadSchema) -> Result<Self, EngineError> {
         let mut own = Self::default();
-        for (field, kind) in &schema.0 {
+        for (field, kind) in &schema.fields {
             let path = Path::parse(field)?;
             own.keys.push(path.first.clone());
-            own.fields
-                .push((field.clone(), *kind, Collector::new(path, *kind)));
+            let indexed = Indexed {
+                field: field.clone(),
+                kind: *kind,
+                analyzer: schema.texts().of_field(field),
+            };
+            let collector = Collector::new(path, &indexed);
+            own.fields.push((indexed, collector));
         }
         own.keys.sort_unstable();
         own.keys.dedup();
@@ -85,7 +100,7 @@ impl Indexer {
     pub(crate) fn add(&mut self, payload: &[u8]) -> Result<(), EngineError> {
         if !self.fields.is_empty() {
             let payload = payload::decode_keys(payload, &self.keys)?;
-            for (_, _, collector) in &mut self.fields {
+            for (_, collector) in &mut self.fields {
                 collector.add(self.rows, &payload);
             }
         }
@@ -99,13 +114,14 @@ impl Indexer {
     /// [`EngineError::Encode`] for more than a segment's index can hold.
     pub(crate) fn finish(self) -> Result<PayloadIndex, EngineError> {
         let rows = self.rows as usize;
-        let build = |(field, kind, collector): (String, FieldKind, Collector)| {
+        let build = |(indexed, collector): (Indexed, Collector)| {
+            let field = indexed.field.clone();
             let failed = |reason| EngineError::Encode {
                 what: "payload index",
                 reason: format!("field '{field}': {reason}"),
             };
             let words = collector.finish(rows).map_err(failed)?;
-            FieldIndex::open(field.clone(), kind, words, rows)
+            FieldIndex::open(indexed, words, rows)
                 .map(Arc::new)
                 .map_err(failed)
         };
@@ -118,6 +134,33 @@ impl Indexer {
     }
 }
 
+impl Indexed {
+    /// What its file holds; see the module.
+    fn name(&self) -> serde_json::Result<Vec<u8>> {
+        if self.analyzer == Analyzer::plain() {
+            return serde_json::to_vec(&(self.kind, &self.field));
+        }
+        serde_json::to_vec(&(self.kind, &self.field, self.analyzer.params()))
+    }
+
+    fn of_name(name: &[u8]) -> serde_json::Result<Self> {
+        if let Ok((kind, field)) = serde_json::from_slice(name) {
+            let analyzer = Analyzer::plain();
+            return Ok(Self {
+                field,
+                kind,
+                analyzer,
+            });
+        }
+        let (kind, field, params): (FieldKind, String, TextParams) = serde_json::from_slice(name)?;
+        Ok(Self {
+            field,
+            kind,
+            analyzer: Arc::new(Analyzer::new(params)),
+        })
+    }
+}
+
 impl PayloadIndex {
     /// The index of the field at `path`.
     pub(crate) fn field(&self, path: &Path) -> Option<&FieldIndex> {
@@ -127,7 +170,9 @@ impl PayloadIndex {
 
     /// Every field with the number of rows that have a value in its index.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.fields.iter().map(|f| (f.field.as_str(), f.points()))
+        self.fields
+            .iter()
+            .map(|f| (f.of.field.as_str(), f.points()))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -141,7 +186,10 @@ impl PayloadIndex {
 
     /// The fields of `schema` that are indexed here, and a schema of those that are not.
     pub(crate) fn fit(&self, schema: &PayloadSchema) -> (Self, PayloadSchema) {
-        let wanted = |f: &Arc<FieldIndex>| schema.0.get(&f.field) == Some(&f.kind);
+        let wanted = |f: &Arc<FieldIndex>| {
+            schema.fields.get(&f.of.field) == Some(&f.of.kind)
+                && schema.texts().of_field(&f.of.field) == f.of.analyzer
+        };
         let fields: Vec<_> = self
             .fields
             .iter()
@@ -150,15 +198,15 @@ impl PayloadIndex {
             .collect();
         let mut missing = schema.clone();
         missing
-            .0
-            .retain(|field, _| !fields.iter().any(|f| f.field == *field));
+            .fields
+            .retain(|field, _| !fields.iter().any(|f| f.of.field == *field));
         (Self { fields }, missing)
     }
 
     /// Adds the fields of `other`.
     pub(crate) fn join(&mut self, other: Self) {
         self.fields.extend(other.fields);
-        self.fields.sort_by(|a, b| a.field.cmp(&b.field));
+        self.fields.sort_by(|a, b| a.of.field.cmp(&b.of.field));
     }
 
     /// The contents of its file.
@@ -166,11 +214,9 @@ impl PayloadIndex {
         let mut words = vec![self.fields.len() as u64];
         let mut parts = Vec::new();
         for field in &self.fields {
-            let name = serde_json::to_vec(&(field.kind, &field.field)).map_err(|e| {
-                EngineError::Encode {
-                    what: "payload index",
-                    reason: e.to_string(),
-                }
+            let name = field.of.name().map_err(|e| EngineError::Encode {
+                what: "payload index",
+                reason: e.to_string(),
             })?;
             words.extend([name.len() as u64, field.words().len() as u64]);
             for chunk in name.chunks(8) {
@@ -204,9 +250,10 @@ impl PayloadIndex {
             let (image, after) = after.split_at_checked(image_words).ok_or(cut)?;
             rest = after;
             let name: Vec<u8> = name.iter().flat_map(|w| w.to_le_bytes()).collect();
-            let (kind, field): (FieldKind, String) = serde_json::from_slice(&name[..name_bytes])
+            let indexed = Indexed::of_name(&name[..name_bytes])
                 .map_err(|e| format!("it names a field that cannot be read: {e}"))?;
-            let index = FieldIndex::open(field.clone(), kind, image.to_vec(), rows)
+            let field = indexed.field.clone();
+            let index = FieldIndex::open(indexed, image.to_vec(), rows)
                 .map_err(|e| format!("field '{field}': {e}"))?;
             fields.push(Arc::new(index));
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::engine::path::Path;
+use crate::engine::text::{Analyzer, TextParams, Texts};
 
 /// How the values of a field are indexed. Values of other types are not, and are found by looking at payloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,16 +60,45 @@ impl fmt::Display for FieldKind {
 
 /// The indexed fields of a collection: path of the field, kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PayloadSchema(pub BTreeMap<String, FieldKind>);
+pub struct PayloadSchema {
+    /// Which fields, and as what.
+    pub fields: BTreeMap<String, FieldKind>,
+    texts: Texts,
+}
+
+impl FromIterator<(String, FieldKind)> for PayloadSchema {
+    /// Text fields have the default settings.
+    fn from_iter<I: IntoIterator<Item = (String, FieldKind)>>(fields: I) -> Self {
+        Self {
+            fields: fields.into_iter().collect(),
+            texts: Texts::default(),
+        }
+    }
+}
 
 impl PayloadSchema {
     /// What the manifest says; what this version cannot read is left out, such fields are filtered without an index.
     #[must_use]
     pub fn from_manifest(fields: &BTreeMap<String, Value>) -> Self {
-        let known = |(field, schema): (&String, &Value)| {
-            Path::parse(field).ok()?;
-            FieldKind::of(schema).map(|kind| (field.clone(), kind))
-        };
-        Self(fields.iter().filter_map(known).collect())
+        let mut own = Self::default();
+        for (field, schema) in fields {
+            let (Ok(path), Some(kind)) = (Path::parse(field), FieldKind::of(schema)) else {
+                continue;
+            };
+            if kind == FieldKind::Text {
+                let Ok(params) = TextParams::of(schema) else {
+                    continue;
+                };
+                own.texts.insert(field, path, Analyzer::new(params));
+            }
+            own.fields.insert(field.clone(), kind);
+        }
+        own
+    }
+
+    /// How texts of fields with a text index become words.
+    #[must_use]
+    pub fn texts(&self) -> &Texts {
+        &self.texts
     }
 }

@@ -36,7 +36,7 @@ const SCHEMAS: [&[(&str, FieldKind)]; 3] = [
 ];
 
 fn schema(fields: &[(&str, FieldKind)]) -> PayloadSchema {
-    PayloadSchema(fields.iter().map(|(f, k)| ((*f).to_owned(), *k)).collect())
+    fields.iter().map(|(f, k)| ((*f).to_owned(), *k)).collect()
 }
 
 fn index(payloads: &[Payload], schema: &PayloadSchema) -> PayloadIndex {
@@ -423,4 +423,69 @@ fn a_changed_schema_keeps_what_fits_and_names_what_is_missing() {
     assert_eq!(kept.fit(&after).1, PayloadSchema::default());
     assert!(PayloadIndex::default().is_empty());
     assert!(kept.memory_bytes() > 0);
+}
+
+/// Settings of text indexes, which both sides cut texts by.
+fn text_schema() -> impl Strategy<Value = PayloadSchema> {
+    let settings = (
+        proptest::sample::select(vec!["word", "whitespace", "prefix"]),
+        any::<bool>(),
+        any::<bool>(),
+        proptest::option::of(1u64..3),
+        proptest::option::of(3u64..5),
+        any::<bool>(),
+    );
+    settings.prop_map(|(tokenizer, lowercase, stems, min, max, stop)| {
+        let stemmer = json!({"type": "snowball", "language": "english"});
+        let schema = json!({
+            "type": "text", "tokenizer": tokenizer, "lowercase": lowercase, "min_token_len": min, "max_token_len": max,
+            "stemmer": stems.then_some(stemmer), "stopwords": stop.then_some(json!({"custom": ["old"]})),
+        });
+        let fields = ["t", "parts[].t"].map(|field| (field.to_owned(), schema.clone()));
+        PayloadSchema::from_manifest(&fields.into())
+    })
+}
+
+proptest! {
+    /// Whatever the settings are, an index finds the texts that their evaluation finds, also those in arrays of objects.
+    #[test]
+    fn settings_of_texts_hold_with_and_without_an_index(
+        texts in proptest::collection::vec("(Red|OLD|bigger|newest)?([ ,](red|olds|big|new)){0,3}", 20),
+        schema in text_schema(),
+        wanted in "(red|Olds|bi|newest)?( (re|old|big)){0,2}",
+        need in proptest::sample::select(vec![WordsNeed::All, WordsNeed::Any, WordsNeed::Phrase]),
+        nested in any::<bool>(),
+    ) {
+        let payloads: Vec<Payload> = texts
+            .chunks(2)
+            .map(|pair| json!({"t": pair, "parts": [{"t": pair[0]}, {"t": pair[1]}]}).as_object().unwrap().clone())
+            .collect();
+        let words = Condition::Field(FieldCondition {
+            key: "t".into(),
+            test: MatchValue::Words(Words { text: wanted, need }),
+        });
+        let inside = Filter { must: vec![words.clone()], ..Filter::default() };
+        let condition = match nested {
+            true => Condition::Nested(Box::new(Nested { key: "parts".into(), filter: inside })),
+            false => words,
+        };
+        let filter = Filter { must: vec![condition], ..Filter::default() };
+        let index = index(&payloads, &schema);
+        let index = PayloadIndex::decode(&index.encode().unwrap(), payloads.len()).unwrap();
+        let (fitting, missing) = index.fit(&schema);
+        prop_assert!(missing.fields.is_empty() && fitting.fields().count() == 2);
+        let compiled = CompiledFilter::with_texts(&filter, schema.texts()).unwrap();
+        let matches = |p: &Payload| {
+            let point = Subject { id: PointId::Num(0), has_vector: &|_| false };
+            compiled.matches(point, p)
+        };
+        let expected: Vec<u32> = (0u32..).zip(&payloads).filter(|(_, p)| matches(p)).map(|(row, _)| row).collect();
+        let asked = Asked { index: &index, row_of: &row_of, rows: payloads.len() };
+        let Answer { rows, exact } = asked.answer(compiled.root()).unwrap();
+        if exact {
+            prop_assert_eq!(rows.iter().collect::<Vec<_>>(), expected);
+        } else {
+            prop_assert!(expected.iter().all(|row| rows.contains(*row)));
+        }
+    }
 }

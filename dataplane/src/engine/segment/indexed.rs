@@ -18,10 +18,10 @@ impl Segment {
         let _one_at_a_time = self.indexing.lock();
         let now = self.payload_index();
         let (mut fitting, missing) = now.fit(schema);
-        if missing.0.is_empty() && fitting.fields().count() == now.fields().count() {
+        if missing.fields.is_empty() && fitting.fields().count() == now.fields().count() {
             return Ok(());
         }
-        if !missing.0.is_empty() {
+        if !missing.fields.is_empty() {
             let mut indexer = Indexer::new(&missing)?;
             for row in 0..self.rows() as u32 {
                 indexer.add(self.payload(row))?;
