@@ -49,7 +49,10 @@ fn payload_schema() -> PayloadSchema {
         ("word", FieldKind::Keyword),
         ("text", FieldKind::Text),
     ];
-    fields.into_iter().map(|(f, kind)| (f.to_owned(), kind)).collect()
+    fields
+        .into_iter()
+        .map(|(f, kind)| (f.to_owned(), kind))
+        .collect()
 }
 
 fn row(n: u64) -> (Point, LogPosition) {

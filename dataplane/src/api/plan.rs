@@ -108,7 +108,7 @@ pub(super) struct Finish {
 #[derive(Debug)]
 pub(super) enum Work {
     /// A search, whose hits [`Step::found`] takes.
-    Search(SearchRequest),
+    Search(Box<SearchRequest>),
     /// A listing, whose points [`Step::listed`] takes.
     List(ListRequest),
 }
@@ -262,7 +262,7 @@ impl Step {
     /// What a step that can run needs.
     pub(super) fn work(&self) -> Option<Work> {
         match self {
-            Self::Search(search, sources) => Some(Work::Search(request(search, sources))),
+            Self::Search(search, sources) => Some(Work::Search(Box::new(request(search, sources)))),
             Self::List(list, sources) => Some(Work::List(list.request(found_by(sources)))),
             Self::Fuse(..) | Self::Done(_) => None,
         }

@@ -66,7 +66,7 @@ async fn step(
         match step.work() {
             Some(Work::Search(request)) => {
                 searches.push(step);
-                requests.push(request);
+                requests.push(*request);
             }
             Some(Work::List(request)) => {
                 lists.push(step);

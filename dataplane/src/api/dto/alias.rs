@@ -19,11 +19,13 @@ pub(crate) struct ChangeAliasesDto {
 
 /// One of them.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
 pub(crate) enum AliasActionDto {
-    CreateAlias(CreateAliasDto),
-    DeleteAlias(DeleteAliasDto),
-    RenameAlias(RenameAliasDto),
+    #[serde(rename = "create_alias")]
+    Create(CreateAliasDto),
+    #[serde(rename = "delete_alias")]
+    Delete(DeleteAliasDto),
+    #[serde(rename = "rename_alias")]
+    Rename(RenameAliasDto),
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -56,14 +58,14 @@ impl ChangeAliasesDto {
 impl From<AliasActionDto> for AliasChange {
     fn from(action: AliasActionDto) -> Self {
         match action {
-            AliasActionDto::CreateAlias(dto) => Self::Create {
+            AliasActionDto::Create(dto) => Self::Create {
                 collection: dto.collection_name,
                 alias: dto.alias_name,
             },
-            AliasActionDto::DeleteAlias(dto) => Self::Delete {
+            AliasActionDto::Delete(dto) => Self::Delete {
                 alias: dto.alias_name,
             },
-            AliasActionDto::RenameAlias(dto) => Self::Rename {
+            AliasActionDto::Rename(dto) => Self::Rename {
                 from: dto.old_alias_name,
                 to: dto.new_alias_name,
             },

@@ -13,6 +13,9 @@ use brainy_index::near::{Near, TopK};
 
 use super::layers::Snapshot;
 
+/// Makes something of a point and its payload, if there is something to make.
+type ReadPoint<'r, T> = dyn Fn(Subject<'_>, &[u8]) -> Result<Option<T>, EngineError> + 'r;
+
 impl Snapshot {
     /// Weighs the terms of the sparse vectors of a query by how rare they are here, where the field wants it: among all points, or
     /// those that match `corpus`.
@@ -106,7 +109,7 @@ impl Snapshot {
     fn with_point<T>(
         &self,
         id: PointId,
-        read: &dyn Fn(Subject<'_>, &[u8]) -> Result<Option<T>, EngineError>,
+        read: &ReadPoint<'_, T>,
     ) -> Result<Option<T>, EngineError> {
         for memtable in self.layers.memtables() {
             if let Some(point) = memtable.get(id, self.tick, &VectorSelector::All) {

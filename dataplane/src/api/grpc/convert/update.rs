@@ -119,19 +119,19 @@ pub(in crate::api::grpc) fn aliases(
             Action::CreateAlias(proto::CreateAlias {
                 collection_name,
                 alias_name,
-            }) => AliasActionDto::CreateAlias(CreateAliasDto {
+            }) => AliasActionDto::Create(CreateAliasDto {
                 collection_name,
                 alias_name,
             }),
             Action::RenameAlias(proto::RenameAlias {
                 old_alias_name,
                 new_alias_name,
-            }) => AliasActionDto::RenameAlias(RenameAliasDto {
+            }) => AliasActionDto::Rename(RenameAliasDto {
                 old_alias_name,
                 new_alias_name,
             }),
             Action::DeleteAlias(proto::DeleteAlias { alias_name }) => {
-                AliasActionDto::DeleteAlias(DeleteAliasDto { alias_name })
+                AliasActionDto::Delete(DeleteAliasDto { alias_name })
             }
         })
     });
