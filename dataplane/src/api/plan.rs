@@ -110,7 +110,7 @@ pub(super) enum Work {
     /// A search, whose hits [`Step::found`] takes.
     Search(Box<SearchRequest>),
     /// A listing, whose points [`Step::listed`] takes.
-    List(ListRequest),
+    List(Box<ListRequest>),
 }
 
 /// A choice among hits, to be made before [`Step::found`] takes them.
@@ -263,7 +263,9 @@ impl Step {
     pub(super) fn work(&self) -> Option<Work> {
         match self {
             Self::Search(search, sources) => Some(Work::Search(Box::new(request(search, sources)))),
-            Self::List(list, sources) => Some(Work::List(list.request(found_by(sources)))),
+            Self::List(list, sources) => {
+                Some(Work::List(Box::new(list.request(found_by(sources)))))
+            }
             Self::Fuse(..) | Self::Done(_) => None,
         }
     }

@@ -70,7 +70,7 @@ async fn step(
             }
             Some(Work::List(request)) => {
                 lists.push(step);
-                listings.push(request);
+                listings.push(*request);
             }
             None => {}
         }

@@ -32,7 +32,7 @@ fn indexes(kind: Option<FieldKind>) -> PayloadSchema {
         .into_iter()
         .map(str::to_owned)
         .zip(kind.into_iter().cycle());
-    PayloadSchema::from_iter(kinds.chain([("c".to_owned(), FieldKind::Bool)]).collect())
+    PayloadSchema::from_iter(kinds.chain([("c".to_owned(), FieldKind::Bool)]))
 }
 
 impl Cluster {
