@@ -1,6 +1,8 @@
 //! Snapshots against owners that merge, collectors that remove, collections that are dropped and creators that die, on a
 //! simulated bucket: whatever a usable snapshot names is there, at every moment.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

@@ -87,7 +87,7 @@ async fn ask_with<A: Message + Default>(
     method: &str,
     headers: &[(&str, &str)],
     message: &impl Message,
-) -> Result<Answered<A>, Refused> {
+) -> Result<Answered<A>, Box<Refused>> {
     let mut request = Request::post(format!("/{method}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers");
@@ -99,11 +99,11 @@ async fn ask_with<A: Message + Default>(
     assert_eq!(response.status(), 200);
     let (parts, body) = response.into_parts();
     let refused = |code, headers: &HeaderMap| {
-        Err(Refused {
+        Err(Box::new(Refused {
             code,
             message: text(headers),
             metadata: headers.clone(),
-        })
+        }))
     };
     if let Some(code) = code(&parts.headers) {
         return refused(code, &parts.headers);
@@ -127,7 +127,7 @@ async fn ask<A: Message + Default>(
     server: &Server,
     method: &str,
     message: &impl Message,
-) -> Result<A, Refused> {
+) -> Result<A, Box<Refused>> {
     ask_with(
         server.router.clone(),
         &format!("qdrant.{method}"),

@@ -204,7 +204,7 @@ fn point(id: u64) -> Value {
             "m": [[x % 3.0, 1.0], [0.5, x % 5.0]],
             "s": {"indices": [id % 5, 5 + id % 3], "values": [1.0, 0.5]},
         },
-        "payload": {"color": if id % 2 == 0 { "red" } else { "blue" }, "n": id},
+        "payload": {"color": if id.is_multiple_of(2) { "red" } else { "blue" }, "n": id},
     })
 }
 
