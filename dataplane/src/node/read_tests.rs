@@ -294,10 +294,11 @@ fn expected(
                 if near(positive, negative) {
                     return None;
                 }
-                value += match positive.total_cmp(&negative) {
-                    Ordering::Greater => 1.0,
-                    Ordering::Equal => 0.0,
-                    Ordering::Less => -1.0,
+                // Zeros are equal whatever their sign: the sum of nothing has one.
+                value += match positive.partial_cmp(&negative) {
+                    Some(Ordering::Greater) => 1.0,
+                    Some(Ordering::Less) => -1.0,
+                    _ => 0.0,
                 };
             }
             value
