@@ -4,7 +4,7 @@
 //! them: one group may fill it alone. So the best points that do not belong to full groups only are asked for, again and again,
 //! until there are enough groups: then no point that was not seen has a better place than the last one seen, so no group that
 //! was not seen is better. Each round leaves out what the ones before filled and looks twice as far. At the end each of the
-//! best groups that is not full is asked for on its own.
+//! best groups that is not full is asked for on its own, farther if what came can be in no group.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -173,7 +173,7 @@ pub(super) struct Rounds<'g> {
     seen: HashSet<PointId>,
     phase: Phase,
     rounds: usize,
-    /// How many points the next round asks for, and at most.
+    /// How many points the next round asks for, of all or of each group that is filled, and at most.
     limit: usize,
     max_limit: usize,
 }
@@ -209,12 +209,14 @@ impl<'g> Rounds<'g> {
                 .open(&groups)
                 .filter_map(|group| {
                     let one = self.grouping.is(MatchValue::Value(group.id.scalar()?));
-                    let limit = self.grouping.size;
                     let filter = Filter {
                         must: vec![one],
                         ..self.grouping.outside(Vec::new(), self.groupless())
                     };
-                    Some(Ask { filter, limit })
+                    Some(Ask {
+                        filter,
+                        limit: self.limit,
+                    })
                 })
                 .collect(),
             Phase::Done => Vec::new(),
@@ -228,23 +230,31 @@ impl<'g> Rounds<'g> {
         order: &dyn Fn(&ScoredPoint, &ScoredPoint) -> Ordering,
     ) {
         let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
+        let groupless = self.groupless().len();
         for hit in lists.into_iter().flatten() {
             if self.seen.insert(hit.record.id) {
                 self.hits.push(hit);
             }
         }
         self.hits.sort_by(order);
+        self.rounds += 1;
         if self.phase == Phase::Filling {
-            self.phase = Phase::Done;
+            // What can be in no group took places of what can.
+            let hidden = longest >= self.limit && self.groupless().len() > groupless;
+            if hidden && self.rounds < MAX_ROUNDS {
+                self.limit = self.limit.saturating_mul(4).min(self.max_limit);
+            } else {
+                self.phase = Phase::Done;
+            }
             return;
         }
-        self.rounds += 1;
         let groups = self.grouping.assemble(&self.hits);
         if longest < self.limit {
             self.phase = Phase::Done;
         } else if groups.len() >= self.grouping.limit || self.rounds == MAX_ROUNDS {
             let open = self.open(&groups).next().is_some();
             self.phase = if open { Phase::Filling } else { Phase::Done };
+            self.limit = self.grouping.size.min(self.max_limit);
         } else {
             self.limit = self.limit.saturating_mul(2).min(self.max_limit);
         }
