@@ -76,9 +76,9 @@ fn wrong_requests() -> Vec<(Method, &'static str, String, u16, Vec<&'static str>
         (
             Method::POST,
             query,
-            r#"{"query":[1,0,0,0],"limit":1,"prefetch":[{"limit":1}]}"#.to_owned(),
+            r#"{"query":[1,0,0,0],"limit":1,"shard_key":"a"}"#.to_owned(),
             501,
-            vec!["prefetch"],
+            vec!["shard_key"],
         ),
         (
             Method::POST,

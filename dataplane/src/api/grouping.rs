@@ -158,10 +158,11 @@ pub(super) struct Ask {
     pub(super) limit: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Phase {
     Exploring,
-    Filling,
+    /// These are asked for, each on its own: their best hits are not known yet.
+    Filling(Vec<Scalar>),
     Done,
 }
 
@@ -195,9 +196,9 @@ impl<'g> Rounds<'g> {
 
     /// What to ask for next; nothing when done.
     pub(super) fn next(&self) -> Vec<Ask> {
-        let groups = self.grouping.assemble(&self.hits);
-        match self.phase {
+        match &self.phase {
             Phase::Exploring => {
+                let groups = self.grouping.assemble(&self.hits);
                 let full = groups.iter().filter(|group| self.is_full(group));
                 let full = full.filter_map(|group| group.id.scalar()).collect();
                 vec![Ask {
@@ -205,18 +206,14 @@ impl<'g> Rounds<'g> {
                     limit: self.limit,
                 }]
             }
-            Phase::Filling => self
-                .open(&groups)
-                .filter_map(|group| {
-                    let one = self.grouping.is(MatchValue::Value(group.id.scalar()?));
-                    let filter = Filter {
-                        must: vec![one],
+            Phase::Filling(pending) => pending
+                .iter()
+                .map(|value| Ask {
+                    filter: Filter {
+                        must: vec![self.grouping.is(MatchValue::Value(value.clone()))],
                         ..self.grouping.outside(Vec::new(), self.groupless())
-                    };
-                    Some(Ask {
-                        filter,
-                        limit: self.limit,
-                    })
+                    },
+                    limit: self.limit,
                 })
                 .collect(),
             Phase::Done => Vec::new(),
@@ -229,35 +226,48 @@ impl<'g> Rounds<'g> {
         lists: Vec<Vec<ScoredPoint>>,
         order: &dyn Fn(&ScoredPoint, &ScoredPoint) -> Ordering,
     ) {
+        self.rounds += 1;
         let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
-        let groupless = self.groupless().len();
+        let unsettled: Vec<bool> = lists.iter().map(|list| !self.settles(list)).collect();
         for hit in lists.into_iter().flatten() {
             if self.seen.insert(hit.record.id) {
                 self.hits.push(hit);
             }
         }
         self.hits.sort_by(order);
-        self.rounds += 1;
-        if self.phase == Phase::Filling {
-            // What can be in no group took places of what can.
-            let hidden = longest >= self.limit && self.groupless().len() > groupless;
-            if hidden && self.rounds < MAX_ROUNDS {
+        match &mut self.phase {
+            Phase::Exploring => self.explored(longest),
+            Phase::Filling(pending) => {
+                let mut unsettled = unsettled.into_iter();
+                pending.retain(|_| unsettled.next().unwrap_or(false));
+                if pending.is_empty() || self.rounds >= MAX_ROUNDS {
+                    self.phase = Phase::Done;
+                }
                 self.limit = self.limit.saturating_mul(4).min(self.max_limit);
-            } else {
-                self.phase = Phase::Done;
             }
-            return;
+            Phase::Done => {}
         }
+    }
+
+    /// What comes after a round of exploration whose list was so long.
+    fn explored(&mut self, length: usize) {
         let groups = self.grouping.assemble(&self.hits);
-        if longest < self.limit {
+        if length < self.limit {
             self.phase = Phase::Done;
         } else if groups.len() >= self.grouping.limit || self.rounds == MAX_ROUNDS {
-            let open = self.open(&groups).next().is_some();
-            self.phase = if open { Phase::Filling } else { Phase::Done };
+            let best = groups.iter().take(self.grouping.limit);
+            let open = best.filter(|group| !self.is_full(group));
+            self.phase = Phase::Filling(open.filter_map(|group| group.id.scalar()).collect());
             self.limit = self.grouping.size.min(self.max_limit);
         } else {
             self.limit = self.limit.saturating_mul(2).min(self.max_limit);
         }
+    }
+
+    /// Whether a list of a group's best points shows its best hits: some of them may be in no group.
+    fn settles(&self, list: &[ScoredPoint]) -> bool {
+        let hits = list.iter().filter(|hit| !self.is_groupless(hit)).count();
+        list.len() < self.limit || hits >= self.grouping.size
     }
 
     /// The best groups, and all hits that were seen.
@@ -271,16 +281,13 @@ impl<'g> Rounds<'g> {
         group.hits.len() >= self.grouping.size
     }
 
-    /// The best groups that are not full.
-    fn open<'r>(&'r self, groups: &'r [Group]) -> impl Iterator<Item = &'r Group> {
-        let best = groups.iter().take(self.grouping.limit);
-        best.filter(|group| !self.is_full(group))
+    fn is_groupless(&self, hit: &ScoredPoint) -> bool {
+        self.grouping.ids(hit.record.payload.as_ref()).is_empty()
     }
 
     /// Points that can be in no group.
     fn groupless(&self) -> Vec<PointId> {
-        let ids = |hit: &ScoredPoint| self.grouping.ids(hit.record.payload.as_ref());
-        let hits = self.hits.iter().filter(|hit| ids(hit).is_empty());
+        let hits = self.hits.iter().filter(|hit| self.is_groupless(hit));
         hits.map(|hit| hit.record.id).collect()
     }
 }
