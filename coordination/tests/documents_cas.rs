@@ -1,6 +1,8 @@
 //! Documents, the cluster manifest and rebalance steps on a simulated bucket that loses answers and delays writes.
 //! Every test runs for several seeds and names the seed it fails with.
 
+#![allow(clippy::unwrap_used)]
+
 mod cluster;
 
 use std::collections::BTreeSet;
