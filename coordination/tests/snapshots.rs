@@ -530,7 +530,10 @@ async fn a_recovery_that_was_given_up_cannot_be_finished() {
     assert!(reaper.pass().await.unwrap().recoveries.is_empty());
     assert!(!abandon_recovery(&store, &uid, Some(0)).await.unwrap());
     sleep(PATIENCE).await;
-    assert_eq!(reaper.pass().await.unwrap().recoveries, std::slice::from_ref(&uid));
+    assert_eq!(
+        reaper.pass().await.unwrap().recoveries,
+        std::slice::from_ref(&uid)
+    );
     let collection = Collection {
         uid: uid.clone(),
         created: Nonce(2),
