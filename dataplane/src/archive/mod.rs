@@ -5,7 +5,7 @@
 //!
 //! | member | what |
 //! |---|---|
-//! | `brainy-snapshot.json` | [`Header`]: format, version, the snapshot's name, its collections in order |
+//! | `brainy-snapshot.json` | a header: format, version, the snapshot's name, its collections in order |
 //! | `collections/{c}/collection.json` | the entry of collection number `c` in the cluster manifest |
 //! | `collections/{c}/partitions/{p:05}.json` | its partition `p`: epoch, applied position, segments with size and CRC-32C of each file |
 //! | `collections/{c}/segments/{p:05}/{segment}/{file}` | the files of its segments |

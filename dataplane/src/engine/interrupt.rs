@@ -2,7 +2,7 @@
 //!
 //! Reads block a thread of their own, so dropping the future that waits for one does not end it. Instead its [`Interrupt`] is
 //! set, and the read, which runs inside of [`Interrupt::scope`], looks at it at its check points: between layers and every
-//! [`EVERY`] rows.
+//! `EVERY` rows.
 
 use std::cell::RefCell;
 use std::sync::Arc;
