@@ -25,7 +25,7 @@ pub struct Reaped {
     pub recoveries: Vec<CollectionUid>,
 }
 
-/// Watches unfinished work. See the [module](self).
+/// Watches unfinished work.
 #[derive(Debug)]
 pub struct Reaper {
     store: Store,
