@@ -3,8 +3,8 @@
 use tonic::{Request, Response};
 
 use super::Api;
+use super::asked::{Asked, Reply, refused, within};
 use super::convert::{info, parameters, shards, update};
-use super::points::{Asked, Reply, refused, within};
 use super::proto::collections_server::Collections;
 use super::proto::*;
 use super::status::status;
@@ -14,6 +14,14 @@ use crate::api::collections::{describe, is_there, make, patch};
 use crate::api::dto::alias::AliasesDto;
 use crate::api::extract::Call;
 use crate::api::unsupported::PLACES;
+
+/// What an operation on collections answers.
+fn operated(call: &Call, result: bool) -> Reply<CollectionOperationResponse> {
+    Ok(Response::new(CollectionOperationResponse {
+        result,
+        time: call.started.elapsed().as_secs_f64(),
+    }))
+}
 
 #[tonic::async_trait]
 impl Collections for Api {
@@ -58,10 +66,7 @@ impl Collections for Api {
         let (name, timeout) = (message.collection_name.clone(), message.timeout);
         let dto = parameters::create(message).map_err(status)?;
         let result = within(timeout, class, make(&call, &name, dto)).await?;
-        Ok(Response::new(CollectionOperationResponse {
-            result,
-            time: call.started.elapsed().as_secs_f64(),
-        }))
+        operated(&call, result)
     }
 
     async fn update(
@@ -76,10 +81,7 @@ impl Collections for Api {
         let (name, timeout) = (message.collection_name.clone(), message.timeout);
         let dto = update::update(message).map_err(status)?;
         let result = within(timeout, class, patch(&call, &name, dto)).await?;
-        Ok(Response::new(CollectionOperationResponse {
-            result,
-            time: call.started.elapsed().as_secs_f64(),
-        }))
+        operated(&call, result)
     }
 
     async fn delete(
@@ -97,10 +99,7 @@ impl Collections for Api {
         } = message;
         let work = call.service.drop_collection(&collection_name);
         let result = within(timeout, class, work).await?;
-        Ok(Response::new(CollectionOperationResponse {
-            result,
-            time: call.started.elapsed().as_secs_f64(),
-        }))
+        operated(&call, result)
     }
 
     async fn update_aliases(
@@ -115,10 +114,7 @@ impl Collections for Api {
         let ChangeAliases { actions, timeout } = message;
         let dto = update::aliases(actions).map_err(status)?;
         let result = within(timeout, class, apply(&call, dto)).await?;
-        Ok(Response::new(CollectionOperationResponse {
-            result,
-            time: call.started.elapsed().as_secs_f64(),
-        }))
+        operated(&call, result)
     }
 
     async fn list_collection_aliases(

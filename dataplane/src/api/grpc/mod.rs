@@ -4,6 +4,7 @@
 //! It is served beside REST on the same port, over HTTP/2, and alone on a port of its own. What REST has in headers is metadata
 //! of the same names here.
 
+mod asked;
 mod collections;
 mod convert;
 mod guard;
@@ -14,6 +15,7 @@ mod proto;
 mod server;
 mod snapshots;
 mod status;
+mod write;
 
 use std::convert::Infallible;
 

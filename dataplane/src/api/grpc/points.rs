@@ -1,81 +1,24 @@
 //! The service of points: what each method is asked, who does it, and what it answers.
 
-use std::time::Duration;
-
-use tonic::metadata::MetadataValue;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
 use super::Api;
+use super::asked::{Asked, Reply, refused, within};
 use super::convert::answers::{batches, hits, next, records, update_result};
-use super::convert::{examples, groups, indexes, order, queries, reads, select, update, writes};
+use super::convert::{examples, groups, indexes, order, queries, reads, update, writes};
 use super::proto::points_server::Points;
 use super::proto::*;
 use super::status::status;
+use super::write::{Write, check, operation, written};
 use crate::api::collections::{add_index, add_vector, remove_index, remove_vector};
 use crate::api::dto::points::OperationDto;
 use crate::api::dto::query::Batch;
-use crate::api::errors::ApiError;
-use crate::api::extract::{Call, TOKEN, UpdateResult};
 use crate::api::facet::most_frequent;
 use crate::api::groups::groups as grouped;
-use crate::api::guard::Class;
 use crate::api::matrix::{matrix_offsets, matrix_pairs};
-use crate::api::points::{Written, write, write_all};
+use crate::api::points::write_all;
 use crate::api::query::{how_many, many, one, page, points_by_id};
 use crate::error::ServiceError;
-use crate::model::Token;
-
-/// What methods return.
-pub(super) type Reply<T> = Result<Response<T>, Status>;
-
-/// A request with what the guard learnt of it.
-pub(super) struct Asked<T> {
-    pub(super) call: Call,
-    pub(super) class: Class,
-    pub(super) message: T,
-}
-
-impl<T> Asked<T> {
-    pub(super) fn new(mut request: Request<T>) -> Result<Self, Status> {
-        let extensions = request.extensions_mut();
-        match (extensions.remove(), extensions.remove()) {
-            (Some(call), Some(class)) => Ok(Self {
-                call,
-                class,
-                message: request.into_inner(),
-            }),
-            _ => Err(Status::internal("the method is not behind the guard")),
-        }
-    }
-
-    /// Takes in what the message says of freshness, unless the metadata said something.
-    fn fresh(&mut self, consistency: Option<ReadConsistency>) -> Result<(), Status> {
-        let asked = select::consistency(consistency).map_err(status)?;
-        let consistency = &mut self.call.params.read.consistency;
-        *consistency = consistency.or(asked);
-        Ok(())
-    }
-}
-
-/// Does the work within the seconds that the message allows.
-pub(super) async fn within<T>(
-    timeout: Option<u64>,
-    class: Class,
-    work: impl Future<Output = Result<T, ServiceError>>,
-) -> Result<T, Status> {
-    let Some(seconds) = timeout else {
-        return work.await.map_err(status);
-    };
-    if seconds == 0 {
-        let error = ApiError::bad_request("'timeout' is 0, it must be whole seconds, at least 1");
-        return Err(status(error));
-    }
-    let limit = Duration::from_secs(seconds);
-    match tokio::time::timeout(limit, work).await {
-        Ok(done) => done.map_err(status),
-        Err(_) => Err(status(class.timed_out(limit))),
-    }
-}
 
 /// A read: how fresh, how soon, which message becomes which request, and what does it.
 macro_rules! read {
@@ -120,83 +63,6 @@ macro_rules! read_batch {
         let answer = within(timeout, class, many(&call, &name, Batch { searches })).await?;
         (batches(answer), call.started.elapsed().as_secs_f64())
     }};
-}
-
-/// Answers a write, with its token in the metadata.
-fn written<T>(answer: T, token: &Token) -> Reply<T> {
-    let mut response = Response::new(answer);
-    let value = MetadataValue::try_from(token.to_string())
-        .map_err(|e| Status::internal(format!("token cannot be metadata: {e}")))?;
-    response.metadata_mut().insert(TOKEN, value);
-    Ok(response)
-}
-
-fn operation(call: &Call, result: &UpdateResult) -> PointsOperationResponse {
-    PointsOperationResponse {
-        result: Some(update_result(result)),
-        time: call.started.elapsed().as_secs_f64(),
-        usage: None,
-    }
-}
-
-/// One write of points.
-struct Write {
-    name: String,
-    wait: Option<bool>,
-    timeout: Option<u64>,
-    ordering: Option<WriteOrdering>,
-    dto: Result<OperationDto, ServiceError>,
-}
-
-impl Write {
-    async fn run(self, asked: Asked<()>) -> Reply<PointsOperationResponse> {
-        let Self {
-            name,
-            wait,
-            timeout,
-            ordering,
-            dto,
-        } = self;
-        check(ordering)?;
-        let dto = dto.map_err(status)?;
-        let Asked {
-            mut call, class, ..
-        } = asked;
-        call.params.wait = wait.unwrap_or(false);
-        let Written { result, token } = within(timeout, class, write(&call, &name, dto)).await?;
-        written(operation(&call, &result), &token)
-    }
-}
-
-/// All writes are ordered.
-fn check(ordering: Option<WriteOrdering>) -> Result<(), Status> {
-    let known = |o: WriteOrdering| WriteOrderingType::try_from(o.r#type).is_ok();
-    if ordering.is_none_or(known) {
-        return Ok(());
-    }
-    Err(Status::invalid_argument("'ordering.type' is not known"))
-}
-
-impl<T> Asked<T> {
-    /// The message apart from the rest.
-    fn open(self) -> (Asked<()>, T) {
-        let Self {
-            call,
-            class,
-            message,
-        } = self;
-        let rest = Asked {
-            call,
-            class,
-            message: (),
-        };
-        (rest, message)
-    }
-}
-
-/// What Brainy does not have, by name.
-pub(super) fn refused<T>(what: &str) -> Reply<T> {
-    Err(status(ServiceError::Unsupported(what.to_owned())))
 }
 
 #[tonic::async_trait]

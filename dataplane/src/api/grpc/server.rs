@@ -3,7 +3,7 @@
 use tonic::{Request, Response};
 
 use super::Api;
-use super::points::Reply;
+use super::asked::Reply;
 use super::proto::qdrant_server::Qdrant;
 use super::proto::{HealthCheckReply, HealthCheckRequest};
 use crate::api::ops::{QDRANT_API_VERSION, TITLE};

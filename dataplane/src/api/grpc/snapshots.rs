@@ -4,7 +4,7 @@ use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
 use super::Api;
-use super::points::{Asked, Reply};
+use super::asked::{Asked, Reply};
 use super::proto::snapshots_server::Snapshots;
 use super::proto::{
     CreateFullSnapshotRequest, CreateSnapshotRequest, CreateSnapshotResponse,
