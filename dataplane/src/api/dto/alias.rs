@@ -10,9 +10,16 @@ use super::at_most;
 use crate::error::ServiceError;
 use crate::service::Limits;
 
+objects!(
+    ChangeAliasesDto,
+    CreateAliasDto,
+    DeleteAliasDto,
+    RenameAliasDto
+);
+
 /// Changes of aliases, made together.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct ChangeAliasesDto {
     pub(crate) actions: Vec<AliasActionDto>,
 }
@@ -29,20 +36,20 @@ pub(crate) enum AliasActionDto {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct CreateAliasDto {
     pub(crate) collection_name: String,
     pub(crate) alias_name: String,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct DeleteAliasDto {
     pub(crate) alias_name: String,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct RenameAliasDto {
     pub(crate) old_alias_name: String,
     pub(crate) new_alias_name: String,

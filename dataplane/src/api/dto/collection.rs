@@ -16,9 +16,11 @@ use crate::model::{
 };
 use crate::service::{CollectionInfo, CreateCollection, Limits};
 
+objects!(CreateCollectionDto);
+
 /// What Qdrant's create request can hold. Fields with an underscore tune Qdrant's storage and have no meaning here.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct CreateCollectionDto {
     #[schemars(with = "Option<VectorsConfig>")]
     pub(crate) vectors: Option<Map<String, Value>>,

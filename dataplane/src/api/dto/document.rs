@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use crate::error::ServiceError;
 
+objects!(Options, StopWordSet);
+
 /// The model, in lower case.
 const BM25: &str = "qdrant/bm25";
 
@@ -64,7 +66,7 @@ impl Document {
 
 /// Options of the model, as Qdrant has them.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 #[schemars(rename = "Bm25Options")]
 pub(crate) struct Options {
     pub(crate) k: Option<f64>,
@@ -89,7 +91,7 @@ pub(crate) enum StopWords {
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub(crate) struct StopWordSet {
     pub(crate) languages: Option<Vec<String>>,
     pub(crate) custom: Option<Vec<String>>,

@@ -11,12 +11,23 @@ use crate::api::asked::{Asked, Example, Naive};
 use crate::error::ServiceError;
 use crate::model::{Distance, Objective, Pair, VectorSchema};
 
+objects!(
+    RecommendDto,
+    PairDto,
+    DiscoverDto,
+    FeedbackDto,
+    FeedbackItemDto,
+    FeedbackStrategyDto,
+    NaiveDto,
+    LookupDto
+);
+
 /// Most examples of one query: every point is compared with all of them.
 const MAX_EXAMPLES: usize = 1_000;
 
 /// `{"positive": [...], "negative": [...], "strategy": ...}`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub(crate) struct RecommendDto {
     pub(crate) positive: Option<Vec<VectorInput>>,
     pub(crate) negative: Option<Vec<VectorInput>>,
@@ -35,7 +46,7 @@ pub(crate) enum StrategyDto {
 
 /// An example of what is wanted and one of what is not.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(rename = "ContextPair")]
 pub(crate) struct PairDto {
     pub(crate) positive: VectorInput,
@@ -54,7 +65,7 @@ schema!(OneOrMany<PairDto>, "ContextPairs", generator => {
 
 /// `{"target": ..., "context": [...]}`.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct DiscoverDto {
     pub(crate) target: VectorInput,
     pub(crate) context: ContextDto,
@@ -62,7 +73,7 @@ pub(crate) struct DiscoverDto {
 
 /// `{"target": ..., "feedback": [...], "strategy": ...}`.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct FeedbackDto {
     pub(crate) target: VectorInput,
     pub(crate) feedback: Vec<FeedbackItemDto>,
@@ -71,7 +82,7 @@ pub(crate) struct FeedbackDto {
 
 /// An earlier result, and what it was worth.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct FeedbackItemDto {
     pub(crate) example: VectorInput,
     pub(crate) score: f64,
@@ -79,14 +90,14 @@ pub(crate) struct FeedbackItemDto {
 
 /// How feedback is used.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct FeedbackStrategyDto {
     pub(crate) naive: NaiveDto,
 }
 
 /// Coefficients of the naive strategy.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct NaiveDto {
     pub(crate) a: f64,
     pub(crate) b: f64,
@@ -95,7 +106,7 @@ pub(crate) struct NaiveDto {
 
 /// Where the vectors of the points that a query names are, if not in its collection under its name.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct LookupDto {
     pub(crate) collection: String,
     pub(crate) vector: Option<String>,

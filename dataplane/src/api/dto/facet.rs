@@ -14,12 +14,14 @@ use crate::error::ServiceError;
 use crate::model::{FacetCount, FacetRequest, FacetValue, FacetValues};
 use crate::service::Limits;
 
+objects!(FacetDto);
+
 /// Values when the request does not say how many.
 const DEFAULT_LIMIT: usize = 10;
 
 /// Which values are counted, and how many of them are returned.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct FacetDto {
     pub(crate) key: String,
     pub(crate) limit: Option<usize>,

@@ -17,9 +17,21 @@ use crate::model::{
     Scalar, Slice, Words, WordsNeed,
 };
 
+objects!(
+    FilterDto,
+    MinShouldDto,
+    NestedDto,
+    ConditionDto,
+    SliceDto,
+    PayloadField,
+    MatchDto,
+    RangeDto,
+    CountDto
+);
+
 /// `{"must": ..., "should": ..., "must_not": ..., "min_should": ...}`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub(crate) struct FilterDto {
     pub(crate) must: Option<OneOrMany<ConditionDto>>,
     pub(crate) should: Option<OneOrMany<ConditionDto>>,
@@ -28,7 +40,7 @@ pub(crate) struct FilterDto {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct MinShouldDto {
     pub(crate) conditions: Vec<ConditionDto>,
     #[schemars(range(min = 1))]
@@ -36,7 +48,7 @@ pub(crate) struct MinShouldDto {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct NestedDto {
     pub(crate) key: String,
     pub(crate) filter: FilterDto,
@@ -74,7 +86,7 @@ schema!(OneOrMany<ConditionDto>, "Conditions", generator => {
 
 /// All kinds of conditions at once: which one it is shows in the fields that are there.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub(crate) struct ConditionDto {
     // On a field.
     pub(crate) key: Option<String>,
@@ -101,7 +113,7 @@ pub(crate) struct ConditionDto {
 
 /// One of `total` parts of all points, chosen by a hash of their ids.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct SliceDto {
     /// How many parts there are.
     #[schemars(range(min = 1))]
@@ -119,13 +131,13 @@ pub(crate) enum Emptiness {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct PayloadField {
     pub(crate) key: String,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub(crate) struct MatchDto {
     pub(crate) value: Option<ScalarDto>,
     pub(crate) any: Option<Vec<ScalarDto>>,
@@ -178,7 +190,7 @@ schema!(ScalarDto, "Scalar", _generator => {
 });
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub(crate) struct RangeDto {
     pub(crate) gt: Option<Bound>,
     pub(crate) gte: Option<Bound>,
@@ -229,7 +241,7 @@ schema!(Bound, "Bound", _generator => {
 });
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 #[schemars(rename = "ValuesCount")]
 pub(crate) struct CountDto {
     pub(crate) gt: Option<u32>,
@@ -352,9 +364,15 @@ impl ConditionDto {
         };
         let has_inner = [&inner.must, &inner.should, &inner.must_not]
             .iter()
-            .any(|c| c.is_some());
+            .any(|c| c.is_some())
+            || inner.min_should.is_some();
+        if has_inner && self.key.is_some() {
+            return Err(bad(
+                "a condition with a 'key' tests that field; clauses go into a condition of their own",
+            ));
+        }
         // An empty object is a filter without clauses, which holds for every point.
-        if has_inner || inner.min_should.is_some() || (found.is_empty() && self.key.is_none()) {
+        if has_inner || (found.is_empty() && self.key.is_none()) {
             found.push(Condition::Filter(Box::new(inner.into_model(max_list)?)));
         }
         match (found.pop(), found.is_empty()) {

@@ -14,6 +14,8 @@ use crate::engine::filter::{datetime, geo::is_on_earth};
 use crate::error::ServiceError;
 use crate::model::{Decay, DecayKind, Expression, Formula, GeoPoint};
 
+objects!(DivDto, PowDto, GeoDistanceDto, DecayDto);
+
 /// Most parts of a formula: it is computed for every point that was prefetched.
 const MAX_PARTS: usize = 1_000;
 
@@ -83,7 +85,7 @@ const OPERATIONS: &[&str] = &[
 ];
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct DivDto {
     pub(crate) left: ExpressionDto,
     pub(crate) right: ExpressionDto,
@@ -91,21 +93,21 @@ pub(crate) struct DivDto {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct PowDto {
     pub(crate) base: ExpressionDto,
     pub(crate) exponent: ExpressionDto,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct GeoDistanceDto {
     pub(crate) origin: PointDto,
     pub(crate) to: String,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct DecayDto {
     pub(crate) x: ExpressionDto,
     pub(crate) target: Option<ExpressionDto>,

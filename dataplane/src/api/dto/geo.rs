@@ -8,8 +8,10 @@ use crate::engine::filter::geo::is_on_earth;
 use crate::error::ServiceError;
 use crate::model::{GeoArea, GeoPoint, MatchValue};
 
+objects!(PointDto, GeoBoxDto, GeoRadiusDto, GeoPolygonDto, RingDto);
+
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(rename = "GeoPoint")]
 pub(crate) struct PointDto {
     #[schemars(range(min = -180, max = 180))]
@@ -19,14 +21,14 @@ pub(crate) struct PointDto {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct GeoBoxDto {
     pub(crate) top_left: PointDto,
     pub(crate) bottom_right: PointDto,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct GeoRadiusDto {
     pub(crate) center: PointDto,
     /// Metres.
@@ -35,14 +37,14 @@ pub(crate) struct GeoRadiusDto {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct GeoPolygonDto {
     pub(crate) exterior: RingDto,
     pub(crate) interiors: Option<Vec<RingDto>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct RingDto {
     pub(crate) points: Vec<PointDto>,
 }

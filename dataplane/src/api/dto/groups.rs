@@ -21,12 +21,14 @@ use crate::engine::path::Path;
 use crate::error::ServiceError;
 use crate::model::{PayloadSelector, VectorSelector};
 
+objects!(QueryGroupsDto, SearchGroupsDto);
+
 /// Points of a group when the request does not say how many.
 const DEFAULT_SIZE: usize = 3;
 
 /// A query whose hits come in groups.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct QueryGroupsDto {
     pub(crate) query: Option<QueryInput>,
     pub(crate) filter: Option<FilterDto>,
@@ -53,7 +55,7 @@ pub(crate) struct QueryGroupsDto {
 
 /// A query of the older search API whose hits come in groups.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct SearchGroupsDto {
     pub(crate) vector: SearchVector,
     pub(crate) filter: Option<FilterDto>,

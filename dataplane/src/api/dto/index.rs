@@ -9,6 +9,8 @@ use crate::engine::payload_index::FieldKind;
 use crate::engine::text::{ParamError, TextParams};
 use crate::error::ServiceError;
 
+objects!(CreateIndexDto);
+
 /// Longest path of an indexed field in bytes.
 const MAX_FIELD: usize = 1024;
 
@@ -17,7 +19,7 @@ const TUNING: &[&str] = &["type", "on_disk", "memory", "enable_hnsw"];
 
 /// A payload index to create.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct CreateIndexDto {
     pub(crate) field_name: String,
     pub(crate) field_schema: Option<Value>,

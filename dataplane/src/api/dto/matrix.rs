@@ -10,6 +10,8 @@ use super::{Given, in_range, refuse};
 use crate::error::ServiceError;
 use crate::model::{Condition, Filter, PointId};
 
+objects!(MatrixDto);
+
 /// Points in the sample when the request does not say how many.
 const DEFAULT_SAMPLE: usize = 10;
 /// Neighbours of each when the request does not say how many.
@@ -17,7 +19,7 @@ const DEFAULT_LIMIT: usize = 3;
 
 /// Which points, and how many neighbours of each.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct MatrixDto {
     pub(crate) filter: Option<FilterDto>,
     /// Points chosen at random.

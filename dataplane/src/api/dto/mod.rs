@@ -20,6 +20,31 @@ macro_rules! schema {
     };
 }
 
+/// Reads structs from objects only: what serde derives also takes a list of the fields in their order, and a list of nothing
+/// but nulls where all of them are optional. The structs say `serde(remote = "Self")`, which keeps what is derived under their
+/// own name.
+macro_rules! objects {
+    ($($type:ident),+) => { $(
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Object;
+                impl<'de> serde::de::Visitor<'de> for Object {
+                    type Value = $type;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("an object")
+                    }
+
+                    fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<$type, A::Error> {
+                        $type::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+                    }
+                }
+                deserializer.deserialize_map(Object)
+            }
+        }
+    )+ };
+}
+
 pub(crate) mod alias;
 pub(crate) mod cluster;
 pub(crate) mod collection;

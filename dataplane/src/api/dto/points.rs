@@ -16,6 +16,18 @@ use crate::model::{
 };
 use crate::service::Limits;
 
+objects!(
+    UpsertDto,
+    PointDto,
+    BatchDto,
+    SetPayloadDto,
+    DeletePayloadDto,
+    UpdateVectorsDto,
+    PointVectorDto,
+    DeleteVectorsDto,
+    OperationsDto
+);
+
 /// What writes are checked against.
 #[derive(Clone, Copy)]
 pub(crate) struct Checks<'a> {
@@ -29,7 +41,7 @@ pub(crate) struct Checks<'a> {
 
 /// `{"points": [...]}` or `{"batch": {...}}`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(transform = points_or_batch)]
 pub(crate) struct UpsertDto {
     pub(crate) points: Option<Vec<PointDto>>,
@@ -41,7 +53,7 @@ pub(crate) struct UpsertDto {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct PointDto {
     pub(crate) id: PointId,
     pub(crate) vector: VectorsInput,
@@ -50,7 +62,7 @@ pub(crate) struct PointDto {
 
 /// Points by columns.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct BatchDto {
     pub(crate) ids: Vec<PointId>,
     pub(crate) vectors: BatchVectors,
@@ -201,7 +213,7 @@ impl BatchDto {
 
 /// New payload for some points.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(transform = super::points_or_filter)]
 pub(crate) struct SetPayloadDto {
     pub(crate) payload: Payload,
@@ -233,7 +245,7 @@ impl SetPayloadDto {
 
 /// Keys to remove from some points' payloads.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(transform = super::points_or_filter)]
 pub(crate) struct DeletePayloadDto {
     pub(crate) keys: Vec<String>,
@@ -256,7 +268,7 @@ impl DeletePayloadDto {
 
 /// New vectors for existing points.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct UpdateVectorsDto {
     pub(crate) points: Vec<PointVectorDto>,
     #[schemars(with = "Option<super::Refused>")]
@@ -265,7 +277,7 @@ pub(crate) struct UpdateVectorsDto {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct PointVectorDto {
     pub(crate) id: PointId,
     pub(crate) vector: VectorsInput,
@@ -298,7 +310,7 @@ impl UpdateVectorsDto {
 
 /// Vectors to remove from some points.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(transform = super::points_or_filter)]
 pub(crate) struct DeleteVectorsDto {
     pub(crate) vector: Vec<String>,
@@ -325,7 +337,7 @@ impl DeleteVectorsDto {
 
 /// Several writes, applied one after the other.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct OperationsDto {
     pub(crate) operations: Vec<OperationDto>,
 }

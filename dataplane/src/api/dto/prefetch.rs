@@ -10,9 +10,11 @@ use super::filter::FilterDto;
 use super::query::SearchParamsDto;
 use super::query_input::QueryInput;
 
+objects!(PrefetchDto);
+
 /// A query whose results the one around it takes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct PrefetchDto {
     pub(crate) query: Option<QueryInput>,
     pub(crate) using: Option<String>,

@@ -23,6 +23,17 @@ use crate::model::{
 };
 use crate::service::Limits;
 
+objects!(
+    SearchParamsDto,
+    IdfCorpusDto,
+    QuantizationDto,
+    QueryDto,
+    SearchDto,
+    RetrieveDto,
+    ScrollDto,
+    CountDto
+);
+
 /// Results when the request does not say how many.
 pub(super) const DEFAULT_LIMIT: usize = 10;
 
@@ -38,7 +49,7 @@ const MAX_DEPTH: usize = 8;
 const BATCH_RESULTS: usize = 100;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub(crate) struct SearchParamsDto {
     pub(crate) hnsw_ef: Option<usize>,
     pub(crate) exact: Option<bool>,
@@ -71,7 +82,7 @@ pub(crate) enum IdfScopeDto {
 
 /// See [`IdfDto`].
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct IdfCorpusDto {
     pub(crate) corpus: FilterDto,
 }
@@ -89,7 +100,7 @@ impl IdfDto {
 
 /// Use of codes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 #[schemars(rename = "QuantizationSearchParams")]
 pub(crate) struct QuantizationDto {
     pub(crate) ignore: Option<bool>,
@@ -115,7 +126,7 @@ impl QuantizationDto {
 
 /// A query of the universal query API.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct QueryDto {
     pub(crate) query: Option<QueryInput>,
     pub(crate) filter: Option<FilterDto>,
@@ -144,7 +155,7 @@ pub(crate) struct Batch<T> {
 
 /// A query of the older search API.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct SearchDto {
     pub(crate) vector: SearchVector,
     pub(crate) filter: Option<FilterDto>,
@@ -246,7 +257,7 @@ pub(super) fn filter(
 
 /// Points by id.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct RetrieveDto {
     pub(crate) ids: Vec<PointId>,
     pub(crate) with_payload: Option<WithPayload>,
@@ -278,7 +289,7 @@ impl RetrieveDto {
 
 /// A page of points.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct ScrollDto {
     pub(crate) filter: Option<FilterDto>,
     pub(crate) limit: Option<usize>,
@@ -340,7 +351,7 @@ impl ScrollDto {
 
 /// How many points.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct CountDto {
     pub(crate) filter: Option<FilterDto>,
     // Counts are always exact, which is also a good approximation.

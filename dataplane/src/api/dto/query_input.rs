@@ -13,6 +13,8 @@ use super::order::{OrderByDto, SampleDto};
 use super::vector::{Fields, InputVisitor, VectorInput};
 use crate::api::plan::Fusion;
 
+objects!(MmrDto, RrfDto);
+
 /// What a query asks for, or a kind of query that Brainy does not have.
 #[derive(Debug)]
 pub(crate) enum QueryInput {
@@ -40,7 +42,7 @@ pub(crate) enum QueryInput {
 
 /// Maximal marginal relevance.
 #[derive(Debug, Default, serde::Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub(crate) struct MmrDto {
     #[schemars(range(min = 0, max = 1))]
     pub(crate) diversity: Option<f32>,
@@ -58,7 +60,7 @@ pub(crate) enum FusionName {
 
 /// Parameters of reciprocal-rank fusion.
 #[derive(serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct RrfDto {
     #[schemars(range(min = 1))]
     pub(crate) k: Option<u32>,

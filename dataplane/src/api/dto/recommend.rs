@@ -16,9 +16,11 @@ use super::vector::VectorInput;
 use crate::api::plan::Step;
 use crate::error::ServiceError;
 
+objects!(RecommendRequestDto, DiscoverRequestDto);
+
 /// Points like some examples and unlike others.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct RecommendRequestDto {
     pub(crate) positive: Option<Vec<VectorInput>>,
     pub(crate) negative: Option<Vec<VectorInput>>,
@@ -39,7 +41,7 @@ pub(crate) struct RecommendRequestDto {
 
 /// Points like a target, on the right side of pairs; without a target those on the right side.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct DiscoverRequestDto {
     pub(crate) target: Option<VectorInput>,
     pub(crate) context: Option<Vec<PairDto>>,

@@ -9,9 +9,21 @@ use crate::error::ServiceError;
 use crate::model::{DenseParams, Distance, Quantization, SparseParams, Tuning};
 use crate::service::Limits;
 
+objects!(
+    VectorParamsDto,
+    MultivectorDto,
+    HnswDto,
+    QuantizationDto,
+    TurboDto,
+    ScalarDto,
+    BinaryDto,
+    SparseParamsDto,
+    SparseIndexDto
+);
+
 /// A dense vector. Fields with an underscore tune Qdrant's storage and have no meaning here.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct VectorParamsDto {
     pub(crate) size: usize,
     #[schemars(with = "DistanceDto")]
@@ -38,7 +50,7 @@ pub(crate) enum DistanceDto {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct MultivectorDto {
     #[serde(rename = "comparator")]
     pub(crate) _comparator: ComparatorDto,
@@ -51,7 +63,7 @@ pub(crate) enum ComparatorDto {
 }
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub(crate) struct HnswDto {
     pub(crate) m: Option<u32>,
     pub(crate) ef_construct: Option<u32>,
@@ -135,7 +147,7 @@ pub(crate) fn check_datatype(field: &str, datatype: Option<&str>) -> Result<(), 
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(rename = "QuantizationCodes")]
 pub(crate) struct QuantizationDto {
     pub(crate) scalar: Option<ScalarDto>,
@@ -146,7 +158,7 @@ pub(crate) struct QuantizationDto {
 
 /// Codes of rotated vectors.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(rename = "TurboQuantization")]
 pub(crate) struct TurboDto {
     pub(crate) bits: Option<String>,
@@ -171,7 +183,7 @@ impl TurboDto {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(rename = "ScalarQuantization")]
 pub(crate) struct ScalarDto {
     pub(crate) r#type: ScalarType,
@@ -193,7 +205,7 @@ pub(crate) enum ScalarType {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(rename = "BinaryQuantization")]
 pub(crate) struct BinaryDto {
     pub(crate) encoding: Option<String>,
@@ -245,7 +257,7 @@ pub(crate) fn quantization(field: &str, value: Value) -> Result<Quantization, Se
 
 /// A sparse vector.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct SparseParamsDto {
     pub(crate) modifier: Option<ModifierDto>,
     pub(crate) index: Option<SparseIndexDto>,
@@ -259,7 +271,7 @@ pub(crate) enum ModifierDto {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct SparseIndexDto {
     pub(crate) datatype: Option<String>,
     #[serde(rename = "full_scan_threshold")]

@@ -13,6 +13,8 @@ use crate::error::ServiceError;
 use crate::model::{PayloadSelector, PointId, Selector, VectorSchema, VectorSelector};
 use crate::service::Limits;
 
+objects!(SelectorDto);
+
 /// `true`, `false`, a list of paths, `{"include": [...]}` or `{"exclude": [...]}`.
 #[derive(Debug)]
 pub(crate) struct WithPayload(pub(crate) PayloadSelector);
@@ -142,7 +144,7 @@ pub(crate) fn check_names(
 
 /// `points` or `filter`, of a delete and its kin.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(transform = super::points_or_filter)]
 pub(crate) struct SelectorDto {
     pub(crate) points: Option<Vec<PointId>>,

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::ServiceError;
 use crate::snapshots::{Origin, SnapshotDescription};
 
+objects!(RecoverDto);
+
 /// A snapshot that can be used.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SnapshotDto {
@@ -39,7 +41,7 @@ impl From<SnapshotDescription> for SnapshotDto {
 
 /// What to recover from.
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct RecoverDto {
     /// `file://{name}`, where only the part after the last '/' counts: a snapshot of this cluster; or a URL that begins with
     /// `http://` or `https://`.

@@ -18,9 +18,16 @@ use crate::model::{
 };
 use crate::service::Limits;
 
+objects!(
+    UpdateCollectionDto,
+    VectorDiffDto,
+    NewDenseDto,
+    NewSparseDto
+);
+
 /// What Qdrant's update request can hold. Fields with an underscore tune Qdrant's storage and have no meaning here.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub(crate) struct UpdateCollectionDto {
     pub(crate) vectors: Option<BTreeMap<String, VectorDiffDto>>,
     pub(crate) hnsw_config: Option<HnswDto>,
@@ -37,7 +44,7 @@ pub(crate) struct UpdateCollectionDto {
 
 /// New parameters of a dense vector.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(remote = "Self", default, deny_unknown_fields)]
 pub(crate) struct VectorDiffDto {
     pub(crate) hnsw_config: Option<HnswDto>,
     #[schemars(with = "Option<QuantizationInput>")]
@@ -143,7 +150,7 @@ pub(crate) enum NewVectorDto {
 
 /// A dense one, or a list of them.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct NewDenseDto {
     pub(crate) size: usize,
     #[schemars(with = "DistanceDto")]
@@ -154,7 +161,7 @@ pub(crate) struct NewDenseDto {
 
 /// A sparse one.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub(crate) struct NewSparseDto {
     pub(crate) modifier: Option<ModifierDto>,
     pub(crate) datatype: Option<String>,
