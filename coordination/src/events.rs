@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::document::DocumentError;
 use crate::keys;
 use crate::store::retry::{Created, Store};
-use crate::types::{CollectionUid, InstanceId, Nonce, PartitionId, SegmentId};
+use crate::types::{CollectionUid, InstanceId, LogPosition, Nonce, PartitionId, SegmentId};
 
 /// Format of an event's body.
 pub const EVENT_FORMAT: u32 = 1;
@@ -100,9 +100,50 @@ pub enum Event {
         /// Which.
         collection: CollectionUid,
     },
+    /// A member is about to leave and gives its partitions away.
+    Draining {
+        /// Who.
+        member: InstanceId,
+    },
+    /// Writes to a partition were acknowledged. Told to those who follow its log, and never written down: there are too many.
+    LogAdvanced {
+        /// Which.
+        partition: PartitionId,
+        /// The log is acknowledged up to here.
+        position: LogPosition,
+    },
     /// An event of a kind that a newer Brainy knows.
     #[serde(other, skip_serializing)]
     Unknown,
+}
+
+impl Event {
+    /// The name of its kind, as in JSON.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Event::MemberJoined { .. } => "member_joined",
+            Event::MemberLeft { .. } => "member_left",
+            Event::AssignmentChanged { .. } => "assignment_changed",
+            Event::HandoffStarted { .. } => "handoff_started",
+            Event::HandoffCompleted { .. } => "handoff_completed",
+            Event::PartitionTakenOver { .. } => "partition_taken_over",
+            Event::SegmentPublished { .. } => "segment_published",
+            Event::LogQuarantined { .. } => "log_quarantined",
+            Event::ConfigurationUpdated { .. } => "configuration_updated",
+            Event::CollectionCreated { .. } => "collection_created",
+            Event::CollectionDropped { .. } => "collection_dropped",
+            Event::Draining { .. } => "draining",
+            Event::LogAdvanced { .. } => "log_advanced",
+            Event::Unknown => "unknown",
+        }
+    }
+
+    /// Whether it is worth an object in the log: not what happens with every write.
+    #[must_use]
+    pub fn is_logged(&self) -> bool {
+        !matches!(self, Event::LogAdvanced { .. } | Event::Unknown)
+    }
 }
 
 /// An event with its place in the log.

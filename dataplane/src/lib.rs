@@ -7,6 +7,7 @@ pub mod archive;
 pub mod cli;
 pub mod engine;
 pub mod error;
+pub mod events;
 pub mod memory;
 pub mod model;
 pub mod node;
