@@ -8,6 +8,10 @@ use crate::types::{CollectionUid, InstanceId, LogPosition, PartitionId, SegmentI
 pub const MANIFEST: &str = "_brainy/manifest.json";
 /// Whose prefix it is.
 pub const CLAIM: &str = "_brainy/claim.json";
+/// Which data was imported, see [`crate::import`].
+pub const IMPORT: &str = "_brainy/import.json";
+/// Marks of accepted losses.
+pub const QUARANTINE: &str = "_brainy/quarantine/";
 /// Assignment table.
 pub const ASSIGNMENTS: &str = "_brainy/assignments.json";
 /// Shared configuration.
@@ -87,7 +91,7 @@ pub fn parse_wal_slot(key: &str) -> Option<LogPosition> {
 #[must_use]
 pub fn quarantine_accept(partition: &PartitionId, position: LogPosition) -> String {
     format!(
-        "_brainy/quarantine/{partition}/{:012}-{:012}.accept",
+        "{QUARANTINE}{partition}/{:012}-{:012}.accept",
         position.epoch, position.seq
     )
 }
@@ -130,7 +134,7 @@ pub fn collection_prefixes(collection: &CollectionUid) -> [String; 5] {
         format!("_brainy/locks/{collection}/"),
         format!("_brainy/wal/{collection}/"),
         format!("_brainy/partitions/{collection}/"),
-        format!("_brainy/quarantine/{collection}/"),
+        format!("{QUARANTINE}{collection}/"),
         format!("segments/{collection}/"),
     ]
 }

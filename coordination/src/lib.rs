@@ -11,6 +11,7 @@ pub mod dropped;
 pub mod events;
 pub mod gc;
 pub mod handoff;
+pub mod import;
 pub mod keys;
 pub mod lease;
 pub mod manifest;

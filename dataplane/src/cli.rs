@@ -1,6 +1,7 @@
 //! The command line of brainyd.
 
 mod grpc;
+mod import;
 mod pre_stop;
 mod server;
 
@@ -19,6 +20,7 @@ use crate::engine::{BuildOptions, GraphBuilder};
 use crate::memory;
 
 pub use grpc::GrpcListen;
+pub use import::ImportStandalone;
 pub use pre_stop::PreStop;
 pub use server::ServerArgs;
 
@@ -211,10 +213,13 @@ pub enum Invocation {
     Serve(Box<Cli>),
     /// Wait until the node beside it has given its partitions away.
     PreStop(PreStop),
+    /// Take the data of a standalone node into a bucket.
+    ImportStandalone(ImportStandalone),
 }
 
-/// Name of the subcommand.
+/// Names of the subcommands.
 const PRE_STOP: &str = "pre-stop";
+const IMPORT_STANDALONE: &str = "import-standalone";
 
 impl Invocation {
     /// Parses a command line, the program's name first. Without a subcommand it is a node's.
@@ -228,18 +233,24 @@ impl Invocation {
     {
         let mut command = command();
         let matches = command.try_get_matches_from_mut(args)?;
-        let parsed = match matches.subcommand_matches(PRE_STOP) {
-            Some(matches) => PreStop::from_arg_matches(matches).map(Self::PreStop),
+        let parsed = match matches.subcommand() {
+            Some((IMPORT_STANDALONE, matches)) => {
+                ImportStandalone::from_arg_matches(matches).map(Self::ImportStandalone)
+            }
+            Some((_, matches)) => PreStop::from_arg_matches(matches).map(Self::PreStop),
             None => Cli::from_arg_matches(&matches).map(|cli| Self::Serve(Box::new(cli))),
         };
         parsed.map_err(|e| e.format(&mut command))
     }
 }
 
-/// A node's options, and beside them the subcommand, which needs none of them.
+/// A node's options, and beside them the subcommands, which need none of them.
 fn command() -> clap::Command {
     Cli::command()
         .subcommand(PreStop::augment_args(clap::Command::new(PRE_STOP)))
+        .subcommand(ImportStandalone::augment_args(clap::Command::new(
+            IMPORT_STANDALONE,
+        )))
         .subcommand_negates_reqs(true)
         .args_conflicts_with_subcommands(true)
 }

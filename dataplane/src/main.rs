@@ -2,6 +2,7 @@
 //!
 //! The way of a write and of a query begins in [`brainy_dataplane::api`] and goes on in [`brainy_dataplane::node`].
 
+mod import_standalone;
 mod start;
 
 use std::fs::File;
@@ -13,7 +14,7 @@ use brainy_coordination::config::ConfigWatcher;
 use brainy_coordination::lease::Identity;
 use brainy_dataplane::api::metrics::ApiMetrics;
 use brainy_dataplane::api::{self, ApiConfig, ApiKeys, Routers};
-use brainy_dataplane::cli::{Cli, Invocation, LogFormat, PreStop};
+use brainy_dataplane::cli::{Cli, ImportStandalone, Invocation, LogFormat, PreStop};
 use brainy_dataplane::node::{Node, NodeConfig, rpc};
 use brainy_dataplane::pre_stop;
 use brainy_http_server::{Options, ServerMetrics, serve_with};
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     match Invocation::try_from_args(std::env::args_os()) {
         Ok(Invocation::Serve(cli)) => serve(*cli),
         Ok(Invocation::PreStop(args)) => wait_before_stop(&args),
+        Ok(Invocation::ImportStandalone(args)) => import_directory(&args),
         // Help and version are among them, which are no failures.
         Err(error) => error.exit(),
     }
@@ -63,6 +65,20 @@ fn wait_before_stop(args: &PreStop) -> ExitCode {
     };
     eprintln!("brainyd pre-stop: not waiting any longer: {ended}");
     ExitCode::SUCCESS
+}
+
+fn import_directory(args: &ImportStandalone) -> ExitCode {
+    let ended = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(import_standalone::run(args)),
+        Err(e) => Err(failure(INTERNAL)(format!("cannot start: {e}"))),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            eprintln!("brainyd import-standalone: {message}");
+            ExitCode::from(code)
+        }
+    }
 }
 
 fn serve(cli: Cli) -> ExitCode {

@@ -12,7 +12,7 @@ use brainy_coordination::document::DocumentError;
 use brainy_coordination::store::dir::DirStore;
 use brainy_coordination::store::probe::{ProbeError, ProbeOptions, probe_s3};
 use brainy_coordination::store::retry::{RetryPolicy, Store};
-use brainy_coordination::store::s3::S3Store;
+use brainy_coordination::store::s3::{S3Config, S3Store};
 use brainy_coordination::store::{ObjectStore, StoreError};
 use brainy_dataplane::cli::Cli;
 use brainy_dataplane::node::StartError;
@@ -23,7 +23,7 @@ use tokio_rustls::rustls::ClientConfig;
 /// Exit code: wrong options.
 pub(crate) const USAGE: u8 = 2;
 /// Exit code: the bucket or the data directory cannot be used.
-const UNUSABLE: u8 = 69;
+pub(crate) const UNUSABLE: u8 = 69;
 /// Exit code: an error of Brainy itself.
 pub(crate) const INTERNAL: u8 = 70;
 /// Exit code: try again.
@@ -140,6 +140,14 @@ pub(crate) async fn open_store(cli: &Cli) -> Result<Store, Failure> {
             RetryPolicy::default(),
         ));
     };
+    open_bucket(config).await
+}
+
+/// The bucket, checked.
+///
+/// # Errors
+/// Why it cannot be used, by name.
+pub(crate) async fn open_bucket(config: S3Config) -> Result<Store, Failure> {
     let endpoint = config.endpoint.as_deref().unwrap_or("AWS");
     let place = format!("the bucket '{}' at {endpoint}", config.bucket);
     let store = S3Store::connect(config)
@@ -181,7 +189,7 @@ fn bucket_failure(place: &str, error: &ProbeError) -> Failure {
     }
 }
 
-fn store_failure(error: &StoreError) -> Failure {
+pub(crate) fn store_failure(error: &StoreError) -> Failure {
     let code = if error.is_transient() { BUSY } else { UNUSABLE };
     failure(code)(error.to_string())
 }

@@ -32,7 +32,7 @@ pub(super) async fn missing(
     };
     let options = ReadOptions {
         consistency: Some(Consistency::Strong),
-        token: None,
+        ..ReadOptions::default()
     };
     let mut found = call
         .service

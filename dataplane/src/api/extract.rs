@@ -17,12 +17,13 @@ use uuid::Uuid;
 
 use super::errors::{Answer, ApiError};
 use super::guard::{Class, REQUEST_ID};
+use super::session::Session;
 use crate::error::ServiceError;
-use crate::model::{Consistency, ReadOptions, Token, WriteOptions, WriteReceipt};
+use crate::model::{Consistency, ReadOptions, WriteOptions, WriteReceipt};
 use crate::service::{DataService, Limits};
 
 const CONSISTENCY: &str = "brainy-consistency";
-/// Where the effects of writes are to be seen.
+/// What a session has seen, see [`Session`].
 pub(super) const TOKEN: &str = "brainy-token";
 
 /// Query parameters and headers, checked.
@@ -34,6 +35,8 @@ pub(super) struct Params {
     pub(super) timeout: Option<Duration>,
     /// Freshness of reads.
     pub(super) read: ReadOptions,
+    /// What the client has seen.
+    pub(super) session: Session,
     /// Identity of a write, from the client or random.
     pub(super) request_id: Nonce,
 }
@@ -93,8 +96,9 @@ impl Params {
                 }
             },
         };
+        let session = Session::of(headers, class)?;
         let read = if class == Class::Read {
-            read_options(raw.consistency.as_deref(), headers)?
+            session.read(consistency(raw.consistency.as_deref(), headers)?)
         } else {
             ReadOptions::default()
         };
@@ -114,17 +118,21 @@ impl Params {
             wait,
             timeout,
             read,
+            session,
             request_id,
         })
     }
 }
 
-fn unknown(what: &str, value: &str, rule: &str) -> ApiError {
+pub(super) fn unknown(what: &str, value: &str, rule: &str) -> ApiError {
     let value: String = value.chars().take(64).collect();
     ApiError::bad_request(format!("{what} is '{value}', it must be {rule}"))
 }
 
-fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
+pub(super) fn header_text<'a>(
+    headers: &'a HeaderMap,
+    name: &str,
+) -> Result<Option<&'a str>, ApiError> {
     headers
         .get(name)
         .map(|value| {
@@ -135,7 +143,10 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>
         .transpose()
 }
 
-fn read_options(parameter: Option<&str>, headers: &HeaderMap) -> Result<ReadOptions, ApiError> {
+fn consistency(
+    parameter: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Option<Consistency>, ApiError> {
     let mut consistency = match parameter {
         None => None,
         Some("majority" | "quorum" | "all") => Some(Consistency::Strong),
@@ -166,13 +177,7 @@ fn read_options(parameter: Option<&str>, headers: &HeaderMap) -> Result<ReadOpti
                 })?,
         });
     }
-    let token = header_text(headers, TOKEN)?
-        .map(|text| {
-            text.parse::<Token>()
-                .map_err(|e| ApiError::bad_request(format!("header 'brainy-token': {e}")))
-        })
-        .transpose()?;
-    Ok(ReadOptions { consistency, token })
+    Ok(consistency)
 }
 
 /// One request as its handler sees it.
@@ -323,15 +328,6 @@ impl Call {
                 "acknowledged"
             },
         }
-    }
-
-    /// Answers a write, with its token in a header.
-    pub(super) fn written<T: Serialize>(&self, result: T, token: &Token) -> Answer<T> {
-        let mut reply = self.ok(result)?;
-        let value = HeaderValue::from_str(&token.to_string())
-            .map_err(|e| ServiceError::Internal(format!("token cannot be a header: {e}")))?;
-        reply.response.headers_mut().insert(TOKEN, value);
-        Ok(reply)
     }
 }
 

@@ -13,7 +13,7 @@ use futures::FutureExt;
 use super::AppState;
 use super::auth::Access;
 use super::errors::{ApiError, render};
-use super::extract::{Call, Params};
+use super::extract::{Call, Params, TOKEN};
 use crate::admission::RequestMemory;
 use crate::error::ServiceError;
 
@@ -127,6 +127,7 @@ pub(super) async fn guard(
         .get()
         .map_or_else(Instant::now, |s: &Started| s.0);
     let request_id = params.request_id;
+    let session = params.session.clone();
     // Held until the request has ended, however it ends.
     let memory = RequestMemory::new(&state.requests);
     request.extensions_mut().insert(memory.clone());
@@ -145,6 +146,11 @@ pub(super) async fn guard(
         && let Ok(value) = HeaderValue::from_str(&request_id.to_string())
     {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+    if response.status().is_success()
+        && let Some(token) = session.answer()
+    {
+        response.headers_mut().insert(TOKEN, token);
     }
     response
 }

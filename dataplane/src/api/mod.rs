@@ -47,6 +47,7 @@ mod points;
 mod query;
 mod routes;
 mod run;
+mod session;
 mod snapshots;
 mod strict;
 mod unsupported;

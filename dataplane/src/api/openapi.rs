@@ -103,11 +103,11 @@ fn describe(operation: Operation, schemas: &mut Schemas) -> Value {
                 "description": "Identity of the write: a repeat that presents it is applied once.",
                 "schema": {"type": "string"},
             },
-            "brainy-token": {
-                "description": "A read that presents it sees the write.",
-                "schema": {"type": "string"},
-            },
+            "brainy-token": token(),
         });
+    }
+    if operation.class == Some(Class::Read) {
+        success["headers"] = json!({"brainy-token": token()});
     }
     responses.insert("200".to_owned(), success);
     if operation.class == Some(Class::Transfer) && operation.method != "get" {
@@ -190,10 +190,24 @@ fn shared_parameters(class: Class) -> &'static [&'static str] {
             "brainy-consistency",
             "brainy-token",
         ],
-        Class::Write => &["timeout", "wait", "ordering", "brainy-request-id"],
+        Class::Write => &[
+            "timeout",
+            "wait",
+            "ordering",
+            "brainy-request-id",
+            "brainy-token",
+        ],
         Class::Change => &["timeout"],
         Class::Transfer => &["transfer-timeout", "transfer-wait"],
     }
+}
+
+/// The header of answers that carries a session on.
+fn token() -> Value {
+    json!({
+        "description": "What the session has written and read. Every write has it, and every read whose request had it.",
+        "schema": {"type": "string"},
+    })
 }
 
 fn parameters() -> Value {
@@ -259,7 +273,7 @@ fn parameters() -> Value {
         "brainy-token": one(
             "header",
             "brainy-token",
-            "What a write answered in this header: the read sees that write.",
+            "What the last answer of the session had in this header: a read sees all that the session wrote and read. 'new' begins one.",
             json!({"type": "string"}),
         ),
         "brainy-request-id": one(

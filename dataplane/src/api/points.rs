@@ -1,7 +1,6 @@
 //! Writes of points.
 
 use brainy_coordination::types::Nonce;
-use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::body::Body;
@@ -17,7 +16,7 @@ use super::guard::Class;
 use super::routes::Routes;
 use super::strict::Strict;
 use crate::error::ServiceError;
-use crate::model::{Token, WriteOptions};
+use crate::model::WriteOptions;
 
 pub(super) fn routes() -> Routes {
     Routes::new("Points", Class::Write)
@@ -77,26 +76,12 @@ pub(super) fn routes() -> Routes {
         )
 }
 
-/// A write that has been applied: what it answers, and where its effects are to be seen.
-pub(super) struct Written<T> {
-    pub(super) result: T,
-    pub(super) token: Token,
-}
-
-impl<T: Serialize> Written<T> {
-    fn answer(self, call: &Call) -> Answer<T> {
-        call.written(self.result, &self.token)
-    }
-}
-
 async fn upsert(
     call: Call,
     Path(name): Path<String>,
     Body(dto): Body<UpsertDto>,
 ) -> Answer<UpdateResult> {
-    write(&call, &name, OperationDto::Upsert(dto))
-        .await?
-        .answer(&call)
+    call.ok(write(&call, &name, OperationDto::Upsert(dto)).await?)
 }
 
 async fn delete(
@@ -104,9 +89,7 @@ async fn delete(
     Path(name): Path<String>,
     Body(dto): Body<SelectorDto>,
 ) -> Answer<UpdateResult> {
-    write(&call, &name, OperationDto::Delete(dto))
-        .await?
-        .answer(&call)
+    call.ok(write(&call, &name, OperationDto::Delete(dto)).await?)
 }
 
 async fn set_payload(
@@ -114,9 +97,7 @@ async fn set_payload(
     Path(name): Path<String>,
     Body(dto): Body<SetPayloadDto>,
 ) -> Answer<UpdateResult> {
-    write(&call, &name, OperationDto::SetPayload(dto))
-        .await?
-        .answer(&call)
+    call.ok(write(&call, &name, OperationDto::SetPayload(dto)).await?)
 }
 
 async fn overwrite_payload(
@@ -124,9 +105,7 @@ async fn overwrite_payload(
     Path(name): Path<String>,
     Body(dto): Body<SetPayloadDto>,
 ) -> Answer<UpdateResult> {
-    write(&call, &name, OperationDto::OverwritePayload(dto))
-        .await?
-        .answer(&call)
+    call.ok(write(&call, &name, OperationDto::OverwritePayload(dto)).await?)
 }
 
 async fn delete_payload(
@@ -134,9 +113,7 @@ async fn delete_payload(
     Path(name): Path<String>,
     Body(dto): Body<DeletePayloadDto>,
 ) -> Answer<UpdateResult> {
-    write(&call, &name, OperationDto::DeletePayload(dto))
-        .await?
-        .answer(&call)
+    call.ok(write(&call, &name, OperationDto::DeletePayload(dto)).await?)
 }
 
 async fn clear_payload(
@@ -144,9 +121,7 @@ async fn clear_payload(
     Path(name): Path<String>,
     Body(dto): Body<SelectorDto>,
 ) -> Answer<UpdateResult> {
-    write(&call, &name, OperationDto::ClearPayload(dto))
-        .await?
-        .answer(&call)
+    call.ok(write(&call, &name, OperationDto::ClearPayload(dto)).await?)
 }
 
 async fn update_vectors(
@@ -154,9 +129,7 @@ async fn update_vectors(
     Path(name): Path<String>,
     Body(dto): Body<UpdateVectorsDto>,
 ) -> Answer<UpdateResult> {
-    write(&call, &name, OperationDto::UpdateVectors(dto))
-        .await?
-        .answer(&call)
+    call.ok(write(&call, &name, OperationDto::UpdateVectors(dto)).await?)
 }
 
 async fn delete_vectors(
@@ -164,9 +137,7 @@ async fn delete_vectors(
     Path(name): Path<String>,
     Body(dto): Body<DeleteVectorsDto>,
 ) -> Answer<UpdateResult> {
-    write(&call, &name, OperationDto::DeleteVectors(dto))
-        .await?
-        .answer(&call)
+    call.ok(write(&call, &name, OperationDto::DeleteVectors(dto)).await?)
 }
 
 async fn batch(
@@ -174,7 +145,7 @@ async fn batch(
     Path(name): Path<String>,
     Body(dto): Body<OperationsDto>,
 ) -> Answer<Vec<UpdateResult>> {
-    write_all(&call, &name, dto).await?.answer(&call)
+    call.ok(write_all(&call, &name, dto).await?)
 }
 
 /// Checks one write and applies it.
@@ -182,7 +153,7 @@ pub(super) async fn write(
     call: &Call,
     name: &str,
     dto: OperationDto,
-) -> Result<Written<UpdateResult>, ServiceError> {
+) -> Result<UpdateResult, ServiceError> {
     let (name, collection) = call.collection(name).await?;
     let name = name.as_str();
     let op = dto.into_op(Checks {
@@ -195,12 +166,10 @@ pub(super) async fn write(
     }
     let missing = missing(call, name, &op).await?;
     let receipt = call.service.write(name, op, call.write_options()).await?;
+    call.params.session.wrote(&receipt.token);
     match missing {
         Some(id) => Err(no_such_point(id)),
-        None => Ok(Written {
-            result: call.update_result(&receipt),
-            token: receipt.token,
-        }),
+        None => Ok(call.update_result(&receipt)),
     }
 }
 
@@ -210,7 +179,7 @@ pub(super) async fn write_all(
     call: &Call,
     name: &str,
     dto: OperationsDto,
-) -> Result<Written<Vec<UpdateResult>>, ServiceError> {
+) -> Result<Vec<UpdateResult>, ServiceError> {
     let (name, collection) = call.collection(name).await?;
     let name = name.as_str();
     let ops = dto.into_ops(Checks {
@@ -226,7 +195,6 @@ pub(super) async fn write_all(
     }
     let count = ops.len();
     let mut results = Vec::with_capacity(count);
-    let mut token = Token::default();
     for (i, op) in ops.into_iter().enumerate() {
         let options = WriteOptions {
             request_id: derived_id(call.params.request_id, i),
@@ -243,19 +211,13 @@ pub(super) async fn write_all(
             .write(name, op, options)
             .await
             .map_err(failed)?;
+        call.params.session.wrote(&receipt.token);
         if let Some(id) = missing {
             return Err(failed(no_such_point(id)));
         }
         results.push(call.update_result(&receipt));
-        for (partition, position) in receipt.token.0 {
-            let seen = token.0.entry(partition).or_default();
-            *seen = position.max(*seen);
-        }
     }
-    Ok(Written {
-        result: results,
-        token,
-    })
+    Ok(results)
 }
 
 fn derived_id(request: Nonce, index: usize) -> Nonce {

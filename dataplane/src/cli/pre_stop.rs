@@ -124,7 +124,7 @@ mod tests {
         let args = ["brainyd", "pre-stop"].iter().chain(args);
         match Invocation::try_from_args(args)? {
             Invocation::PreStop(args) => Ok(args),
-            Invocation::Serve(cli) => panic!("{cli:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

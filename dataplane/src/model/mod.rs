@@ -11,6 +11,7 @@ mod query;
 mod request;
 mod size;
 mod strict;
+mod token;
 mod vector;
 
 pub use collection::{
@@ -30,10 +31,11 @@ pub use point::{Payload, Point, PointId, PointIdError};
 pub use query::{Objective, Pair, SearchQuery};
 pub use request::{
     CodeUse, Consistency, CountRequest, PayloadSelector, ReadOptions, Record, RetrieveRequest,
-    ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, Selector, Token, TokenError, UpdateMode,
-    VectorSelector, VectorUpdate, WriteOp, WriteOptions, WriteReceipt,
+    ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, Selector, UpdateMode, VectorSelector,
+    VectorUpdate, WriteOp, WriteOptions, WriteReceipt,
 };
 pub use strict::{MultivectorLimit, SparseLimit, StrictMode};
+pub use token::{Seen, Token, TokenError};
 pub use vector::{MultiVector, Vector, VectorError, Vectors};
 
 pub use brainy_index::sparse::SparseVector;

@@ -1,13 +1,11 @@
 //! Requests and answers of the data path, already validated and free of HTTP.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
-
-use brainy_coordination::types::{LogPosition, Nonce, PartitionId};
+use brainy_coordination::types::{LogPosition, Nonce};
 use serde::{Deserialize, Serialize};
 
-use super::{Filter, OrderValue, Payload, Point, PointId, SearchQuery, Vector, Vectors};
+use super::{
+    Filter, OrderValue, Payload, Point, PointId, SearchQuery, Seen, Token, Vector, Vectors,
+};
 
 /// Which points an operation concerns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -135,48 +133,6 @@ pub struct WriteReceipt {
     pub token: Token,
 }
 
-/// Read-your-writes token: a read that presents it sees at least these positions.
-///
-/// Written `{partition}@{epoch}:{seq}` joined by commas.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Token(pub BTreeMap<PartitionId, LogPosition>);
-
-/// A token that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "'{0}' is not a consistency token: pass what a write returned in its 'brainy-token' header"
-)]
-pub struct TokenError(pub String);
-
-impl fmt::Display for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, (partition, position)) in self.0.iter().enumerate() {
-            let comma = if i == 0 { "" } else { "," };
-            write!(f, "{comma}{partition}@{position}")?;
-        }
-        Ok(())
-    }
-}
-
-impl FromStr for Token {
-    type Err = TokenError;
-
-    fn from_str(text: &str) -> Result<Self, TokenError> {
-        let bad = || TokenError(text.chars().take(64).collect());
-        let mut map = BTreeMap::new();
-        for part in text.split(',').filter(|p| !p.is_empty()) {
-            let (partition, position) = part.split_once('@').ok_or_else(bad)?;
-            let (epoch, seq) = position.split_once(':').ok_or_else(bad)?;
-            let position = LogPosition::new(
-                epoch.parse().map_err(|_| bad())?,
-                seq.parse().map_err(|_| bad())?,
-            );
-            map.insert(partition.parse().map_err(|_| bad())?, position);
-        }
-        Ok(Token(map))
-    }
-}
-
 /// How fresh a read must be (design rule 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Consistency {
@@ -195,6 +151,9 @@ pub struct ReadOptions {
     pub consistency: Option<Consistency>,
     /// Positions that must be visible.
     pub token: Option<Token>,
+    /// Where to note what was seen, if somebody wants to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
 }
 
 /// Which parts of payloads to return.

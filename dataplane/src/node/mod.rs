@@ -347,10 +347,17 @@ impl Node {
                 partitions,
                 options,
                 query,
-            } => self
-                .read_here(partitions, options, query)
-                .await
-                .map(Response::Read),
+            } => {
+                let seen = options.seen.clone();
+                let answer = self.read_here(partitions, options, query).await?;
+                Ok(match seen {
+                    Some(seen) => Response::Seen {
+                        answer,
+                        seen: seen.token(),
+                    },
+                    None => Response::Read(answer),
+                })
+            }
             Request::Release { partition, to } => {
                 match self.host(&partition) {
                     Some(host) => host.release(&to).await?,

@@ -50,6 +50,7 @@ impl Node {
             hosts.push(host);
         }
         let token = options.token.as_ref();
+        let noted = options.seen.clone().map(|seen| (seen, hosts.clone()));
         try_join_all(hosts.iter().zip(&partitions).map(|(host, partition)| {
             let at_least = token.and_then(|t| t.0.get(partition)).copied();
             host.freshen(consistency, at_least)
@@ -75,6 +76,12 @@ impl Node {
             Some(visit) => admission::run(visit, steps, read).await?,
             None => (0..steps).map(read).collect::<Result<_, _>>()?,
         };
+        // After reading: what was seen is at most what is there now, and all of that is durable.
+        if let Some((seen, hosts)) = noted {
+            for (host, partition) in hosts.iter().zip(&partitions) {
+                seen.note(partition, host.machine().state().position());
+            }
+        }
         let answers = join_parts(results, parts);
         // All are of one collection.
         Ok(match &schema {

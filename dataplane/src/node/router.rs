@@ -486,13 +486,23 @@ impl Node {
                 "{instance} has no address"
             )));
         };
+        let wanted = options.seen.clone();
         let call = Request::Read {
             partitions,
             options,
             query,
         };
-        match self.rpc().call(&member.address, &call, timeout).await? {
-            Response::Read(answer) => Ok(answer),
+        let response = self.rpc().call(&member.address, &call, timeout).await?;
+        match (response, wanted) {
+            (Response::Read(answer), None) => Ok(answer),
+            (Response::Seen { answer, seen }, Some(wanted)) => {
+                wanted.merge(&seen);
+                Ok(answer)
+            }
+            // A session that went on without it could go back in time.
+            (Response::Read(_), Some(_)) => Err(ServiceError::Unavailable(format!(
+                "{instance} is of a version that does not say what a read saw"
+            ))),
             _ => Err(ServiceError::Internal(format!(
                 "{instance} gave another answer to a read"
             ))),

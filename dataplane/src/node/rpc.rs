@@ -21,7 +21,7 @@ use crate::api::body::discard;
 use crate::error::ServiceError;
 use crate::model::{
     CountRequest, FacetCount, FacetRequest, ListRequest, ReadOptions, Record, RetrieveRequest,
-    ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, WriteOp,
+    ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, Token, WriteOp,
 };
 use crate::node::Node;
 use crate::transport::{Answer, Call, ClientTls, HttpClient, TransportError};
@@ -129,6 +129,13 @@ pub enum Response {
     Written(LogPosition),
     /// The read.
     Read(ReadAnswer),
+    /// The read, where its options asked what was seen.
+    Seen {
+        /// What was read.
+        answer: ReadAnswer,
+        /// How far each partition was, at least, that was read.
+        seen: Token,
+    },
     /// The lease is released.
     Released,
     /// What was acknowledged before the request is in segments that the manifest names.

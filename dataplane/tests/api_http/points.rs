@@ -349,6 +349,7 @@ async fn freshness_reaches_the_service() {
         .result();
     assert_eq!(server.memory.last_read().token.unwrap().to_string(), token);
     for (name, value) in [
+        ("brainy-token", "c-00000001/0@1"),
         ("brainy-consistency", "soon"),
         ("brainy-consistency", "bounded:-1"),
         ("brainy-token", "yesterday"),
@@ -386,4 +387,45 @@ async fn a_point_that_is_asked_for_twice_comes_once() {
         .map(|point| point["id"].clone())
         .collect();
     assert_eq!(ids, [json!(3), json!(1)]);
+}
+
+#[tokio::test]
+async fn a_session_goes_on_with_the_token_of_its_last_answer() {
+    let server = Server::with_points().await;
+    let count = async |headers: &[(&'static str, &str)]| {
+        let path = "/collections/c/points/count";
+        server.call("POST", path, headers, Some("{}")).await
+    };
+    assert!(!count(&[]).await.headers.contains_key("brainy-token"));
+    for begin in ["new", ""] {
+        let begun = count(&[("brainy-token", begin)]).await;
+        begun.result();
+        assert_eq!(begun.header("brainy-token"), "new");
+        let read = server.memory.last_read();
+        assert!(read.token.is_none() && read.seen.is_some());
+    }
+    // What it saw elsewhere stays in the token of a write.
+    let body = json!({"points": [{"id": 9, "vector": [1, 1, 1]}]}).to_string();
+    let elsewhere = [("brainy-token", "other-00000002/00004@3:9")];
+    let path = "/collections/c/points";
+    let written = server.call("PUT", path, &elsewhere, Some(&body)).await;
+    let token = written.header("brainy-token").to_owned();
+    assert!(token.contains("c-00000001/00000@1:"), "{token}");
+    assert!(token.ends_with(",other-00000002/00004@3:9"), "{token}");
+    let read = count(&[("brainy-token", &token)]).await;
+    read.result();
+    assert_eq!(read.header("brainy-token"), token);
+    // Everything acknowledged until now: no consistency that is asked for makes less of it.
+    let headers = [
+        ("brainy-token", "latest"),
+        ("brainy-consistency", "eventual"),
+    ];
+    let read = count(&headers).await;
+    assert_eq!(read.header("brainy-token"), "latest");
+    let options = server.memory.last_read();
+    assert_eq!(options.consistency, Some(Consistency::Strong));
+    let long = "x".repeat(5000);
+    let refused = count(&[("brainy-token", &long)]).await;
+    refused.refused(400, &["brainy-token", "4096 bytes"]);
+    assert!(!refused.headers.contains_key("brainy-token"));
 }

@@ -13,7 +13,7 @@ fn pre_stop(args: &[&str]) -> PreStop {
     let args = ["brainyd", "pre-stop"].iter().chain(args);
     match Invocation::try_from_args(args).unwrap() {
         Invocation::PreStop(args) => args,
-        Invocation::Serve(cli) => panic!("{cli:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

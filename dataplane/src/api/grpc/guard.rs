@@ -18,7 +18,7 @@ use crate::api::AppState;
 use crate::api::auth::Access;
 use crate::api::body::broken;
 use crate::api::errors::ApiError;
-use crate::api::extract::{Call, Params};
+use crate::api::extract::{Call, Params, TOKEN};
 use crate::api::guard::{Class, REQUEST_ID, Started, panic_text};
 
 /// Outermost: clock, panics, metrics.
@@ -84,6 +84,7 @@ pub(super) async fn guard(
     };
     let timeout = asked.map_or(longest, |t| t.min(longest));
     let request_id = params.request_id;
+    let session = params.session.clone();
     let started = request
         .extensions()
         .get()
@@ -106,6 +107,12 @@ pub(super) async fn guard(
         && let Ok(value) = HeaderValue::from_str(&request_id.to_string())
     {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+    // An answer that failed has its code among its headers.
+    if !response.headers().contains_key("grpc-status")
+        && let Some(token) = session.answer()
+    {
+        response.headers_mut().insert(TOKEN, token);
     }
     response
 }

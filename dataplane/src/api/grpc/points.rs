@@ -9,7 +9,7 @@ use super::convert::{examples, groups, indexes, order, queries, reads, update, w
 use super::proto::points_server::Points;
 use super::proto::*;
 use super::status::status;
-use super::write::{Write, check, operation, written};
+use super::write::{Write, check, operation};
 use crate::api::collections::{add_index, add_vector, remove_index, remove_vector};
 use crate::api::dto::points::OperationDto;
 use crate::api::dto::query::Batch;
@@ -264,11 +264,11 @@ impl Points for Api {
         let dto = writes::operations(operations).map_err(status)?;
         let done = within(timeout, class, write_all(&call, &name, dto)).await?;
         let answer = UpdateBatchResponse {
-            result: done.result.iter().map(update_result).collect(),
+            result: done.iter().map(update_result).collect(),
             time: call.started.elapsed().as_secs_f64(),
             usage: None,
         };
-        written(answer, &done.token)
+        Ok(Response::new(answer))
     }
 
     async fn create_field_index(

@@ -1,6 +1,5 @@
 //! One write of points, and how it is answered.
 
-use tonic::metadata::MetadataValue;
 use tonic::{Response, Status};
 
 use super::asked::{Asked, Reply, within};
@@ -8,19 +7,9 @@ use super::convert::answers::update_result;
 use super::proto::{PointsOperationResponse, WriteOrdering, WriteOrderingType};
 use super::status::status;
 use crate::api::dto::points::OperationDto;
-use crate::api::extract::{Call, TOKEN, UpdateResult};
-use crate::api::points::{Written, write};
+use crate::api::extract::{Call, UpdateResult};
+use crate::api::points::write;
 use crate::error::ServiceError;
-use crate::model::Token;
-
-/// Answers a write, with its token in the metadata.
-pub(super) fn written<T>(answer: T, token: &Token) -> Reply<T> {
-    let mut response = Response::new(answer);
-    let value = MetadataValue::try_from(token.to_string())
-        .map_err(|e| Status::internal(format!("token cannot be metadata: {e}")))?;
-    response.metadata_mut().insert(TOKEN, value);
-    Ok(response)
-}
 
 pub(super) fn operation(call: &Call, result: &UpdateResult) -> PointsOperationResponse {
     PointsOperationResponse {
@@ -54,8 +43,8 @@ impl Write {
             mut call, class, ..
         } = asked;
         call.params.wait = wait.unwrap_or(false);
-        let Written { result, token } = within(timeout, class, write(&call, &name, dto)).await?;
-        written(operation(&call, &result), &token)
+        let result = within(timeout, class, write(&call, &name, dto)).await?;
+        Ok(Response::new(operation(&call, &result)))
     }
 }
 

@@ -34,8 +34,16 @@ impl Host {
                 }
                 Consistency::Eventual => true,
             };
-            if enough && at_least.is_none_or(|p| p <= self.machine.state().position()) {
+            let missing = || at_least.filter(|p| *p > self.machine.state().position());
+            if enough && missing().is_none() {
                 return Ok(());
+            }
+            // Who is still the owner, now that the token is here, has applied all that a token can be of.
+            if enough && self.confirm(&owner, asked).await? {
+                return match missing() {
+                    Some(position) => Err(self.beyond_the_log(position)),
+                    None => Ok(()),
+                };
             }
             return Err(self.wrong_node("another instance has taken it over"));
         }
@@ -59,13 +67,19 @@ impl Host {
             }
             done.map_err(|e| ServiceError::Unavailable(e.to_string()))?;
         }
-        if at_least.is_some_and(|p| p > replica.position()) {
-            return Err(ServiceError::Unavailable(format!(
-                "the token asks for a write to {} that is not in its log: it is of another cluster, or its collection was dropped",
-                self.partition
-            )));
+        if let Some(position) = at_least.filter(|p| *p > replica.position()) {
+            return Err(self.beyond_the_log(position));
         }
         Ok(())
+    }
+
+    /// Everything that a token of this log can be of is applied, and it is of more.
+    fn beyond_the_log(&self, position: LogPosition) -> ServiceError {
+        ServiceError::BadRequest(format!(
+            "header 'brainy-token' asks for {position} of {}, which its log has not reached: the token is of another cluster, or \
+             of before a backup was restored. Go on without it, or with 'new'",
+            self.partition
+        ))
     }
 
     /// Whether the lease was still ours at some moment at or after `since`; callers that wait for the same check share it.
