@@ -1,7 +1,7 @@
 # Daily commands. `make help` lists them.
 #
 #   PROFILE=release      run and demo with full optimisation (the default, dev, is optimised where it is hot)
-#   ARGS="..."           extra arguments for run, demo, bench-operator, bench-index, bench-server and bench-data
+#   ARGS="..."           extra arguments for run, demo, bench-operator, bench-freshness, bench-index, bench-server and bench-data
 #   SEEDS=n              how many schedules the protocol simulation tries
 #   CARGO_FLAGS=--locked refuse to change Cargo.lock, as CI does
 #   VENV=dir             where the Python of client and chart tests lives (default .venv)
@@ -196,6 +196,12 @@ bench-filter: setup-build ## Searches under filters: plan, recall and time at se
 bench-operator: PROFILE = release
 bench-operator: build controlplane ## The operator: planner, time to Ready, requests per change, memory at 500 clusters
 	exec $(BIN)/brainy-bench-operator $(ARGS)
+
+.PHONY: bench-freshness
+bench-freshness: PROFILE = release
+bench-freshness: setup ## How soon every reader sees a write, by method of coordination: five minutes
+	$(CARGO) build $(CARGO_FLAGS) --profile $(PROFILE) --package brainy-dataplane --package brainy-operator --package brainy-tests --bins
+	exec $(BIN)/brainy-bench-freshness --write $(ARGS)
 
 # Only its own crates, which link little: a release build of the whole workspace takes ten minutes.
 .PHONY: bench-index

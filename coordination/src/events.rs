@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::document::DocumentError;
@@ -28,6 +29,8 @@ use crate::types::{CollectionUid, InstanceId, LogPosition, Nonce, PartitionId, S
 /// Format of an event's body.
 pub const EVENT_FORMAT: u32 = 1;
 const WHAT: &str = "event";
+/// Events read at once.
+const READ_AHEAD: usize = 16;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,6 +269,27 @@ impl EventLog {
         Ok((numbers, page.truncated))
     }
 
+    /// Number of the newest event, 0 if there never was one; costs a LIST.
+    ///
+    /// # Errors
+    /// [`DocumentError`].
+    pub async fn end(&self) -> Result<u64, DocumentError> {
+        self.find_end().await
+    }
+
+    /// The event with number `sequence`, `None` if it was not appended yet or was trimmed; costs a GET.
+    ///
+    /// # Errors
+    /// [`DocumentError`].
+    pub async fn read(&self, sequence: u64) -> Result<Option<Recorded>, DocumentError> {
+        let key = keys::event(sequence);
+        let Some(object) = self.store.get(&key).await? else {
+            return Ok(None);
+        };
+        self.saw(sequence);
+        decode(&key, sequence, &object.body).map(Some)
+    }
+
     /// Events after number `sequence` in order, at most `limit` (1 to 1000).
     ///
     /// # Errors
@@ -275,14 +299,13 @@ impl EventLog {
         sequence: u64,
         limit: usize,
     ) -> Result<Vec<Recorded>, DocumentError> {
+        let numbers = self.page(sequence, limit).await?.0;
+        let read = numbers.into_iter().map(|number| self.read(number));
+        let mut read = futures::stream::iter(read).buffered(READ_AHEAD);
         let mut events = Vec::new();
-        for number in self.page(sequence, limit).await?.0 {
-            let key = keys::event(number);
-            // One that was trimmed since the listing.
-            if let Some(object) = self.store.get(&key).await? {
-                events.push(decode(&key, number, &object.body)?);
-            }
-            self.saw(number);
+        while let Some(event) = read.next().await {
+            // None: one that was trimmed since the listing.
+            events.extend(event?);
         }
         Ok(events)
     }

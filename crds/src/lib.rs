@@ -33,8 +33,8 @@ pub use rules::FieldError;
 pub use spec::{
     ApiKeyEntries, ApiKeysSecretRef, ApiKeysSpec, BrainyCluster, BrainyClusterSpec, CacheVolume,
     ConflictResolution, ConsistencyLevel, ConsistencySpec, CoordinationMethod, CoordinationSpec,
-    DeletionPolicy, ImageSpec, LogLevel, MonitoringSpec, PartitioningSpec, PodMetadata,
-    PodTemplateSpec, PullPolicy, RebalanceSpec, Role, RoleSpec, SchedulingSpec, SecretName,
+    DeletionPolicy, ImageSpec, LogLevel, MonitoringSpec, NatsSecretKeys, NatsSecretRef,
+    PartitioningSpec, PodMetadata, PodTemplateSpec, PullPolicy, RebalanceSpec, Role, RoleSpec, SchedulingSpec, SecretName,
     ServiceMonitorSpec, ServiceSpec, ServiceType, SharedConfigSpec, StorageCredentials,
     StorageSecretKeys, StorageSecretRef, StorageSpec, TlsSpec, ToggledObject, UpdateStrategySpec,
     UpdateType, WorkloadIdentity,

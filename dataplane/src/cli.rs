@@ -2,6 +2,7 @@
 
 mod grpc;
 mod import;
+mod nats;
 mod pre_stop;
 mod server;
 
@@ -21,6 +22,7 @@ use crate::memory;
 
 pub use grpc::GrpcListen;
 pub use import::ImportStandalone;
+pub use nats::NatsArgs;
 pub use pre_stop::PreStop;
 pub use server::ServerArgs;
 
@@ -122,6 +124,9 @@ pub struct Cli {
         default_value = "s3-polling"
     )]
     pub coordination: CoordinationArg,
+    /// The NATS server.
+    #[command(flatten)]
+    pub nats: NatsArgs,
     /// How often the assignment table is read when nobody hints, milliseconds; overrides the shared configuration.
     #[arg(long, env = "BRAINY_POLL_INTERVAL_MS")]
     pub poll_interval_ms: Option<u64>,

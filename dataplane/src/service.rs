@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use brainy_coordination::events::Recorded;
 use brainy_coordination::manifest::{AliasChange, Collection, VectorSchema};
 use brainy_coordination::types::InstanceId;
 
@@ -189,6 +190,9 @@ pub trait DataService: Send + Sync + 'static {
     fn ready(&self) -> Result<(), String>;
     /// `GET /coordinate/assignments`: the table as this node knows it, read afresh.
     async fn assignments(&self) -> Result<serde_json::Value, ServiceError>;
+    /// `GET /coordinate/events`: at most `limit` events with a number above `after`, in order; without it the newest.
+    async fn events(&self, after: Option<u64>, limit: usize)
+    -> Result<Vec<Recorded>, ServiceError>;
     /// `POST /coordinate/rebalance`: plan now; reports what changed.
     async fn rebalance(&self) -> Result<serde_json::Value, ServiceError>;
     /// `POST /sync/config`: publishes a new shared configuration by compare-and-swap, or re-reads it when `body` is empty.

@@ -121,6 +121,15 @@ pub fn client(ca: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
     client_with(verifier)
 }
 
+/// As [`client`], with any number of files.
+///
+/// # Errors
+/// As [`client`].
+pub fn client_of_many(authorities: &[PathBuf]) -> Result<Arc<ClientConfig>, TlsError> {
+    let verifier = verifier(authorities.iter().map(PathBuf::as_path))?;
+    client_with(verifier.ok_or(TlsError::NoAuthority)?)
+}
+
 /// As [`client`], and it believes the server that shows the first certificate in the PEM file `own` whatever its name.
 ///
 /// # Errors
@@ -145,12 +154,14 @@ fn client_with(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig
 }
 
 /// A verifier with the authorities that there are; `None` without any.
-fn verifier(ca: Option<&Path>) -> Result<Option<Arc<WebPkiServerVerifier>>, TlsError> {
+fn verifier<'a>(
+    authorities: impl IntoIterator<Item = &'a Path>,
+) -> Result<Option<Arc<WebPkiServerVerifier>>, TlsError> {
     let mut roots = RootCertStore::empty();
     // Certificates of the system that rustls does not understand are not ours to complain about.
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);
-    if let Some(path) = ca.filter(|path| path.exists()) {
+    for path in authorities.into_iter().filter(|path| path.exists()) {
         for certificate in certificates("the certificates of an authority", path)? {
             let added = roots.add(certificate);
             added.map_err(|source| TlsError::Authority {

@@ -14,6 +14,11 @@ pub enum HarnessError {
         /// Where it was expected.
         path: PathBuf,
     },
+    /// The NATS server is not installed.
+    #[error(
+        "nats-server is not installed: `make setup` installs it on Debian and Ubuntu (package nats-server); elsewhere put it into the PATH"
+    )]
+    NoNats,
     /// A program of Kubernetes is not there.
     #[error(
         "{path} is missing: build it once with `scripts/controlplane.sh` (or `make controlplane`), or set KUBEBUILDER_ASSETS \

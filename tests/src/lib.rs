@@ -16,6 +16,7 @@ pub mod kubelet;
 pub mod kubernetes;
 pub mod load;
 pub mod manifest;
+pub mod nats;
 pub mod operator_bench;
 pub mod probe;
 pub mod process;

@@ -66,9 +66,9 @@ async fn a_manifest_that_cannot_be_followed() {
         ),
         (
             good.clone()
-                .with("spec.coordination.method", "websocket")
+                .with("spec.coordination.method", "pubsub")
                 .yaml(),
-            &["spec.coordination.method", "use s3-polling"],
+            &["spec.coordination.natsUrl", "choose s3-polling"],
         ),
         (
             good.clone()

@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::nats::{NATS_SECRET_ONLY_FOR_PUBSUB, NatsSecretRef};
 use crate::duration::DurationString;
 use crate::rules::{Constraint, Findings};
 
@@ -108,7 +109,7 @@ impl Default for PartitioningSpec {
 /// method only sets how soon others hear of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = TTL_COVERS_HEARTBEATS, validation = NATS_REQUIRED, validation = NATS_ONLY_FOR_PUBSUB)]
+#[x_kube(validation = TTL_COVERS_HEARTBEATS, validation = NATS_REQUIRED, validation = NATS_ONLY_FOR_PUBSUB, validation = NATS_SECRET_ONLY_FOR_PUBSUB)]
 pub struct CoordinationSpec {
     /// Method. Default: s3-polling, which needs no other service.
     #[serde(default)]
@@ -136,6 +137,10 @@ pub struct CoordinationSpec {
     #[schemars(length(max = 512))]
     #[x_kube(validation = NATS_URL)]
     pub nats_url: Option<String>,
+
+    /// Secret with what the NATS server asks for. Absent: the server lets everybody in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nats_secret_ref: Option<NatsSecretRef>,
 }
 
 /// How instances learn of each other's facts.
@@ -151,6 +156,18 @@ pub enum CoordinationMethod {
     Websocket,
     /// Instances push hints through NATS.
     Pubsub,
+}
+
+impl CoordinationMethod {
+    /// The method as a manifest and a command line write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::S3Polling => "s3-polling",
+            Self::Websocket => "websocket",
+            Self::Pubsub => "pubsub",
+        }
+    }
 }
 
 fn default_poll_interval() -> DurationString {
@@ -173,6 +190,7 @@ impl Default for CoordinationSpec {
             heartbeat_interval: default_heartbeat_interval(),
             lease_ttl: default_lease_ttl(),
             nats_url: None,
+            nats_secret_ref: None,
         }
     }
 }
@@ -185,6 +203,7 @@ impl CoordinationSpec {
             heartbeat_interval,
             lease_ttl,
             nats_url,
+            nats_secret_ref,
         } = self;
         findings.duration(
             &POLL_INTERVAL,
@@ -207,6 +226,14 @@ impl CoordinationSpec {
         findings.require(&NATS_ONLY_FOR_PUBSUB, path, pubsub || nats_url.is_none());
         if let Some(url) = nats_url {
             findings.text(&NATS_URL, &format!("{path}.natsUrl"), url);
+        }
+        findings.require(
+            &NATS_SECRET_ONLY_FOR_PUBSUB,
+            path,
+            pubsub || nats_secret_ref.is_none(),
+        );
+        if let Some(secret) = nats_secret_ref {
+            secret.check(&format!("{path}.natsSecretRef"), findings);
         }
     }
 }

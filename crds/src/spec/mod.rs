@@ -4,6 +4,7 @@ mod access;
 mod common;
 mod distribution;
 mod image;
+mod nats;
 mod operations;
 mod roles;
 mod shared_config;
@@ -19,6 +20,7 @@ pub use distribution::{
     PartitioningSpec, RebalanceSpec,
 };
 pub use image::{ImageSpec, PullPolicy};
+pub use nats::{NatsSecretKeys, NatsSecretRef};
 pub use operations::{
     DeletionPolicy, MonitoringSpec, ServiceMonitorSpec, ToggledObject, UpdateStrategySpec,
     UpdateType,

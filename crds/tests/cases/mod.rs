@@ -342,6 +342,21 @@ pub(crate) fn table() -> Vec<Case> {
             &["spec.coordination.natsUrl"],
         ),
         case(
+            "pubsub with credentials",
+            json!({"coordination": {"method": "pubsub", "natsUrl": "tls://nats", "natsSecretRef": {"name": "nats", "keys": {"token": "t"}}}}),
+            &[],
+        ),
+        case(
+            "credentials without pubsub",
+            json!({"coordination": {"natsSecretRef": {"name": "nats"}}}),
+            &["spec.coordination.natsSecretRef"],
+        ),
+        case(
+            "credentials of no Secret",
+            json!({"coordination": {"method": "pubsub", "natsUrl": "tls://nats", "natsSecretRef": {"name": "No_Name"}}}),
+            &["spec.coordination.natsSecretRef.name"],
+        ),
+        case(
             "none with many",
             json!({"coordination": {"method": "none"}}),
             &["spec.coordination.method"],

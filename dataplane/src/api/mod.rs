@@ -29,6 +29,7 @@ mod collections;
 mod describe;
 mod dto;
 mod errors;
+mod events;
 mod existing;
 mod extract;
 mod facet;
@@ -101,6 +102,7 @@ fn table() -> Routes {
         .merge(groups::routes())
         .merge(matrix::routes())
         .merge(ops::routes())
+        .merge(events::routes())
         .merge(snapshots::routes())
 }
 

@@ -8,6 +8,7 @@ use schemars::Schema;
 use serde_json::{Map, Value, json};
 
 use super::describe::{Content, JSON, Schemas};
+use super::events;
 use super::guard::Class;
 use super::routes::{Operation, Routes};
 
@@ -83,6 +84,10 @@ fn describe(operation: Operation, schemas: &mut Schemas) -> Value {
     parameters.extend(shared.iter().map(|name| reference("parameters", name)));
     if operation.id == "recover_from_uploaded_snapshot" {
         let more = ["checksum", "priority"].map(|name| reference("parameters", name));
+        parameters.extend(more);
+    }
+    if operation.id == events::ID {
+        let more = ["events-after", "events-limit"].map(|name| reference("parameters", name));
         parameters.extend(more);
     }
     if !parameters.is_empty() {
@@ -251,6 +256,18 @@ fn parameters() -> Value {
             "checksum",
             "SHA-256 that the file must have.",
             json!({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}),
+        ),
+        "events-after": one(
+            "query",
+            "after",
+            "Only events with a greater number, oldest first; without it the newest.",
+            json!({"type": "integer", "minimum": 0, "maximum": i64::MAX}),
+        ),
+        "events-limit": one(
+            "query",
+            "limit",
+            "Most events of the answer.",
+            json!({"type": "integer", "minimum": 1, "maximum": events::MAX_LIMIT, "default": events::DEFAULT_LIMIT}),
         ),
         "priority": one(
             "query",

@@ -12,8 +12,10 @@
 //! - An event of a kind that this node does not know is counted and passed over.
 
 mod bus;
+pub mod log;
 mod mailbox;
 mod metrics;
+pub mod nats;
 mod subject;
 
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use brainy_coordination::events::{EventLog, Recorded};
 use brainy_coordination::manifest::{self, AliasChange};
 use brainy_coordination::rebalance;
 
@@ -55,6 +56,23 @@ impl Node {
         self.view().refresh().await.map_err(from_document)?;
         self.context().sync_members().await;
         Ok(())
+    }
+
+    /// Events after number `after`, or without it the newest.
+    pub(super) async fn list_events(
+        &self,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, ServiceError> {
+        let log = EventLog::new(self.store().clone(), self.me().instance.clone());
+        let after = match after {
+            Some(after) => after,
+            None => {
+                let end = log.end().await.map_err(from_document)?;
+                end.saturating_sub(limit as u64)
+            }
+        };
+        log.read_after(after, limit).await.map_err(from_document)
     }
 
     pub(super) async fn cluster_state(&self) -> Result<ClusterState, ServiceError> {

@@ -1,4 +1,4 @@
-//! Removes what dropped collections left in the bucket, and unfinished snapshots and recoveries whose makers died.
+//! Removes what dropped collections left in the bucket, unfinished snapshots and recoveries whose makers died, and old events.
 //!
 //! One node does it, the first in the table that may own partitions; that two do it at once for a moment is harmless,
 //! because nothing but snapshots can refer to a dropped collection again: its uid is never reused.
@@ -9,6 +9,7 @@ use std::time::Duration;
 use brainy_coordination::assignment::MemberState;
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::dropped::{self, Removal};
+use brainy_coordination::events::EventLog;
 use brainy_coordination::snapshot::{Pins, Reaper};
 use brainy_coordination::types::CollectionUid;
 use tokio::time::Instant;
@@ -20,6 +21,10 @@ use super::Node;
 const EVERY: Duration = Duration::from_secs(5);
 /// How often unfinished snapshots and recoveries are looked at.
 const REAP_EVERY: Duration = Duration::from_secs(60);
+/// How often the event log is shortened.
+const TRIM_EVERY: Duration = Duration::from_secs(1800);
+/// Events that stay in it.
+const KEEP_EVENTS: u64 = 5_000;
 /// What makes no progress for this long, and for the grace period, is given up; its maker beats far more often.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -35,6 +40,8 @@ pub(super) async fn run(node: Node, stop: CancellationToken) {
     let patience = PATIENCE.max(node.config().gc_grace);
     let mut reaper = Reaper::new(node.store().clone(), patience);
     let mut reaped = Instant::now();
+    let events = EventLog::new(node.store().clone(), node.me().instance.clone());
+    let mut trimmed = Instant::now();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -56,6 +63,14 @@ pub(super) async fn run(node: Node, stop: CancellationToken) {
                     }
                 }
                 Err(error) => tracing::warn!(%error, "cannot look at unfinished snapshots"),
+            }
+        }
+        if trimmed.elapsed() >= TRIM_EVERY {
+            trimmed = Instant::now();
+            match events.trim(KEEP_EVENTS).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "removed the oldest events"),
+                Err(error) => tracing::warn!(%error, "cannot shorten the event log"),
             }
         }
         let dropped: Vec<CollectionUid> = node

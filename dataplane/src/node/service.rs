@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use brainy_coordination::assignment::MemberState;
 use brainy_coordination::config::{ConfigError, ConfigStore, SharedConfig};
 use brainy_coordination::document::DocumentError;
+use brainy_coordination::events::Recorded;
 use brainy_coordination::handoff::Local;
 use brainy_coordination::manifest::{
     self, AliasChange, Collection, CollectionSpec, ManifestError, VectorSchema,
@@ -341,6 +342,14 @@ impl DataService for Node {
             "table": table.body,
             "status": describe(&rebalance::status(table)),
         }))
+    }
+
+    async fn events(
+        &self,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, ServiceError> {
+        self.list_events(after, limit).await
     }
 
     async fn rebalance(&self) -> Result<Value, ServiceError> {

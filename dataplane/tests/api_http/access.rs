@@ -16,6 +16,7 @@ const ROUTES: &[(&str, &str, Option<&str>, &str)] = &[
     ("GET", "/health", None, "ro"),
     ("GET", "/metrics", None, "ro"),
     ("GET", "/coordinate/assignments", None, "ro"),
+    ("GET", "/coordinate/events", None, "ro"),
     ("GET", "/collections", None, "ro"),
     ("GET", "/collections/c", None, "ro"),
     ("GET", "/collections/c/exists", None, "ro"),

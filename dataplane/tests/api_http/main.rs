@@ -13,6 +13,7 @@ mod cluster;
 mod collections;
 mod conditional;
 mod errors;
+mod events;
 mod examples;
 mod formulas;
 mod groups;

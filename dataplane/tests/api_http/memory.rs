@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use brainy_coordination::events::{Event, Recorded};
 use brainy_coordination::manifest::{AliasChange, Collection, CollectionSpec};
 use brainy_coordination::types::{CollectionUid, InstanceId, LogPosition, Nonce, PartitionId};
 use brainy_dataplane::engine::payload_index::PayloadSchema;
@@ -421,6 +422,32 @@ impl DataService for Memory {
     async fn assignments(&self) -> Result<Value, ServiceError> {
         self.enter().await?;
         Ok(json!({"epoch": 1}))
+    }
+
+    async fn events(
+        &self,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, ServiceError> {
+        self.enter().await?;
+        let all = [
+            Event::MemberJoined {
+                member: InstanceId::new("writer-0").unwrap(),
+            },
+            Event::AssignmentChanged { epoch: 2 },
+            Event::Unknown,
+        ];
+        let recorded = all.into_iter().zip(1..).map(|(event, sequence)| Recorded {
+            sequence,
+            instance: InstanceId::new("writer-0").unwrap(),
+            unix_ms: 1_700_000_000_000,
+            event,
+        });
+        let wanted: Vec<Recorded> = match after {
+            Some(after) => recorded.filter(|e| e.sequence > after).take(limit).collect(),
+            None => recorded.skip(3_usize.saturating_sub(limit)).collect(),
+        };
+        Ok(wanted)
     }
 
     async fn rebalance(&self) -> Result<Value, ServiceError> {

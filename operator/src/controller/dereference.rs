@@ -180,6 +180,10 @@ async fn read(
             .map(|r| r.name.as_str()),
         spec.api_keys.as_ref().map(|k| k.secret_ref.name.as_str()),
         spec.tls.as_ref().map(|t| t.secret_ref.name.as_str()),
+        spec.coordination
+            .nats_secret_ref
+            .as_ref()
+            .map(|n| n.name.as_str()),
     ];
     let mut data: BTreeMap<&str, Option<BTreeMap<String, ByteString>>> = BTreeMap::new();
     for name in names.into_iter().flatten() {
@@ -247,6 +251,22 @@ fn understood(
             .extend(entries.lacking("spec.tls.secretRef", &required));
         take(&mut used, &entries, &["tls.crt", "tls.key", "ca.crt"]);
         references.ca = entries.bytes("ca.crt").cloned();
+    }
+    if let Some(nats) = &spec.coordination.nats_secret_ref {
+        let entries = entries(&nats.name, namespace, data);
+        let keys = &nats.keys;
+        // One of two ways is enough; the commoner is the one to bring.
+        if entries.text(&keys.token).is_none() {
+            let required = [keys.user.as_str(), &keys.password];
+            missing
+                .other
+                .extend(entries.lacking("spec.coordination.natsSecretRef", &required));
+        }
+        take(
+            &mut used,
+            &entries,
+            &[&keys.user, &keys.password, &keys.token],
+        );
     }
     references.hash = digest(&used);
     (missing.is_empty().then_some(references), missing)
@@ -388,6 +408,38 @@ mod tests {
             missing.other,
             [
                 r#"spec.apiKeys.secretRef: Secret keys has no usable entry admin; add it: kubectl -n team patch secret keys -p '{"stringData":{"admin":"..."}}'"#
+            ]
+        );
+    }
+
+    #[test]
+    fn a_nats_server_is_shown_a_user_or_a_token() {
+        let mut cluster = cluster();
+        cluster.spec.coordination = serde_json::from_value(json!({
+            "method": "pubsub", "natsUrl": "nats://n", "natsSecretRef": {"name": "nats"},
+        }))
+        .unwrap();
+        let with = |pairs: &[(&str, &str)]| {
+            let mut data = complete();
+            data.insert("nats", secret(pairs));
+            let (references, missing) = understood(&cluster, "team", &data);
+            references
+                .map(|references| references.hash)
+                .ok_or(missing.other)
+        };
+        let hashes: Vec<Option<String>> = [
+            &[("user", "u"), ("password", "p")][..],
+            &[("token", "t")],
+        ]
+        .into_iter()
+        .map(|pairs| with(pairs).unwrap())
+        .collect();
+        assert_ne!(hashes[0], hashes[1], "another secret is another revision");
+        let missing = with(&[("user", "u")]).unwrap_err();
+        assert_eq!(
+            missing,
+            [
+                r#"spec.coordination.natsSecretRef: Secret nats has no usable entry password; add it: kubectl -n team patch secret nats -p '{"stringData":{"password":"..."}}'"#
             ]
         );
     }

@@ -56,6 +56,10 @@ pub(crate) fn without_effect(spec: &BrainyClusterSpec) -> Vec<String> {
         spec.deletion_policy != none.deletion_policy,
         "deletionPolicy".to_owned(),
     );
+    look(
+        spec.coordination.nats_secret_ref.is_some(),
+        "coordination.natsSecretRef".to_owned(),
+    );
     for (role, name) in ROLE_FIELDS {
         let role = spec.role(role);
         look(role.cache_volume.is_some(), format!("{name}.cacheVolume"));
@@ -182,10 +186,6 @@ mod tests {
     fn what_is_not_local_is_refused_by_name() {
         assert_eq!(not_local(&cluster(PLAIN)), []);
         for (spec, field) in [
-            (
-                "  coordination:\n    method: websocket\n",
-                "spec.coordination.method",
-            ),
             (
                 "  storage:\n    bucket: mine\n    credentials:\n      workloadIdentity: {}\n",
                 "spec.storage.credentials.workloadIdentity",

@@ -14,7 +14,7 @@ pub(crate) fn fixed_arguments(
 ) -> Vec<String> {
     let mut arguments = vec![
         "--coordination".to_owned(),
-        "s3-polling".to_owned(),
+        spec.coordination.method.as_str().to_owned(),
         "--poll-interval-ms".to_owned(),
         spec.coordination
             .poll_interval
@@ -24,6 +24,9 @@ pub(crate) fn fixed_arguments(
         "--partitions".to_owned(),
         spec.partitioning.partitions_per_collection.to_string(),
     ];
+    if let Some(url) = &spec.coordination.nats_url {
+        arguments.extend(["--nats-url".to_owned(), url.clone()]);
+    }
     if let Some(budget) = memory_budget(spec, role).or(default_budget) {
         arguments.extend(["--memory-budget-bytes".to_owned(), budget.to_string()]);
     }
@@ -64,6 +67,27 @@ mod tests {
         );
         let both = "    memoryBudget: 100M\n    resources:\n      limits: { memory: 1000M }\n";
         assert_eq!(budget(both), Some(100_000_000));
+    }
+
+    #[test]
+    fn the_method_is_told_and_the_server_where_there_is_one() {
+        let told = |coordination: &str| {
+            let spec = spec(&format!("  coordination:\n{coordination}"));
+            fixed_arguments(&spec, Role::Writer, None).join(" ")
+        };
+        let rest = "--poll-interval-ms 500 --partitions 12";
+        assert_eq!(
+            told("    method: websocket\n"),
+            format!("--coordination websocket {rest}")
+        );
+        assert_eq!(
+            told("    method: pubsub\n    natsUrl: tls://nats:4222\n"),
+            format!("--coordination pubsub {rest} --nats-url tls://nats:4222")
+        );
+        assert_eq!(
+            told("    pollInterval: 500ms\n"),
+            format!("--coordination s3-polling {rest}")
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the spec can say and this version does not run, wherever it is to run.
 
-use brainy_crds::{BrainyClusterSpec, ConflictResolution, CoordinationMethod, FieldError, Role};
+use brainy_crds::{BrainyClusterSpec, ConflictResolution, FieldError, Role};
 
 use super::arguments::memory_budget;
 
@@ -17,19 +17,6 @@ pub(crate) const ROLE_FIELDS: [(Role, &str); 3] = [
 /// Fields that this version does not run, each with what to do about it.
 pub(crate) fn unsupported(spec: &BrainyClusterSpec) -> Vec<FieldError> {
     let mut findings = Vec::new();
-    match spec.coordination.method {
-        CoordinationMethod::S3Polling => {}
-        CoordinationMethod::Websocket | CoordinationMethod::Pubsub => findings.push(finding(
-            "spec.coordination.method",
-            "websocket and pubsub are not in this version",
-            "use s3-polling, which finds the same facts",
-        )),
-        CoordinationMethod::None => findings.push(finding(
-            "spec.coordination.method",
-            "none is for a single process without an operator",
-            "run `brainyd` by itself, or use s3-polling, which also works with one instance",
-        )),
-    }
     if spec.conflict_resolution != ConflictResolution::LastWriteWins {
         findings.push(finding(
             "spec.conflictResolution",
@@ -68,18 +55,6 @@ mod tests {
     #[test]
     fn what_this_version_does_not_run_is_refused_by_name() {
         for (spec, field) in [
-            (
-                "  coordination:\n    method: websocket\n",
-                "spec.coordination.method",
-            ),
-            (
-                "  coordination:\n    method: pubsub\n    natsUrl: nats://a:4222\n",
-                "spec.coordination.method",
-            ),
-            (
-                "  coordination:\n    method: none\n  readers:\n    replicas: 0\n",
-                "spec.coordination.method",
-            ),
             ("  conflictResolution: crdt\n", "spec.conflictResolution"),
             (
                 "  writers:\n    memoryBudget: 1Mi\n",
@@ -99,6 +74,21 @@ mod tests {
                 .map(|f| f.field)
                 .collect();
             assert_eq!(found, [field], "{spec}");
+        }
+    }
+
+    #[test]
+    fn every_way_of_coordination_is_run() {
+        for coordination in [
+            "method: websocket",
+            "method: pubsub\n    natsUrl: nats://a:4222",
+            "method: none\n  readers:\n    replicas: 0",
+        ] {
+            let manifest = format!(
+                "apiVersion: brainy.io/v1alpha1\nkind: BrainyCluster\nmetadata:\n  name: test\nspec:\n  coordination:\n    {coordination}\n"
+            );
+            let cluster = parse_manifest(&manifest).unwrap();
+            assert_eq!(unsupported(&cluster.spec), [], "{coordination}");
         }
     }
 

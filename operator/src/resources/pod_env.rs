@@ -28,6 +28,7 @@ pub(super) fn env(cluster: &BrainyCluster, role: Role) -> Result<Vec<EnvVar>, Bu
     ];
     all.extend(storage_keys(cluster));
     all.extend(api_keys(cluster));
+    all.extend(nats_credentials(cluster));
     let ours = all.len();
     for entry in &cluster.spec.role(role).pod_template.env {
         if !all[..ours].iter().any(|own| own.name == entry.name) {
@@ -86,6 +87,22 @@ fn api_keys(cluster: &BrainyCluster) -> Vec<EnvVar> {
         of_secret("BRAINY_READ_WRITE_API_KEY", name, &keys.read_write, true),
         of_secret("BRAINY_READ_ONLY_API_KEY", name, &keys.read_only, true),
     ]
+}
+
+/// Only the entries that the Secret has: they are alternatives.
+fn nats_credentials(cluster: &BrainyCluster) -> Vec<EnvVar> {
+    let Some(secret) = &cluster.spec.coordination.nats_secret_ref else {
+        return Vec::new();
+    };
+    let keys = &secret.keys;
+    [
+        ("BRAINY_NATS_USER", &keys.user),
+        ("BRAINY_NATS_PASSWORD", &keys.password),
+        ("BRAINY_NATS_TOKEN", &keys.token),
+    ]
+    .into_iter()
+    .map(|(variable, key)| of_secret(variable, &secret.name, key, true))
+    .collect()
 }
 
 fn of_pod(name: &str, field: &str) -> EnvVar {

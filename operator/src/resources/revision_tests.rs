@@ -1,8 +1,8 @@
 //! What restarts pods and what does not.
 
 use brainy_crds::{
-    BrainyCluster, ByteQuantity, ConsistencyLevel, DeletionPolicy, LogLevel, RESTARTED_AT, Role,
-    SecretName, ServiceType, TlsSpec, UpdateType,
+    BrainyCluster, ByteQuantity, ConsistencyLevel, CoordinationMethod, DeletionPolicy, LogLevel,
+    NatsSecretKeys, NatsSecretRef, RESTARTED_AT, Role, SecretName, ServiceType, TlsSpec, UpdateType,
 };
 use kube::ResourceExt;
 
@@ -121,7 +121,7 @@ const HARMLESS: [Edit; 13] = [
 ];
 
 /// Edits that only a new pod of a writer takes up.
-const RESTARTING: [Edit; 14] = [
+const RESTARTING: [Edit; 16] = [
     ("memoryBudget", |c| {
         c.spec.writers.memory_budget = ByteQuantity::parse("5Gi").ok()
     }),
@@ -161,6 +161,15 @@ const RESTARTING: [Edit; 14] = [
     }),
     ("pollInterval", |c| {
         c.spec.coordination.poll_interval = brainy_crds::DurationString::parse("1s").unwrap();
+    }),
+    ("coordination.method", |c| {
+        c.spec.coordination.method = CoordinationMethod::Websocket
+    }),
+    ("natsSecretRef", |c| {
+        c.spec.coordination.nats_secret_ref = Some(NatsSecretRef {
+            name: "nats".to_owned(),
+            keys: NatsSecretKeys::default(),
+        });
     }),
     ("partitionsPerCollection", |c| {
         c.spec.partitioning.partitions_per_collection = 7
