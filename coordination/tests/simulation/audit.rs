@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use brainy_checker::{Action, History, Nanos, Op};
 use brainy_coordination::types::{LogPosition, Nonce, PartitionId};
 
 use crate::machine::Record;
@@ -27,10 +28,22 @@ pub(crate) enum Outcome {
     Unknown,
 }
 
+/// Who submitted a request, and when first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Submission {
+    pub(crate) client: u32,
+    pub(crate) list: u8,
+    pub(crate) at: Nanos,
+}
+
 /// The story of one request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Request {
     pub(crate) submitted: Duration,
+    /// The same, who, and to which list, for the checker of histories.
+    pub(crate) begin: Submission,
+    /// When the first acknowledgement was there.
+    pub(crate) end: Option<Nanos>,
     /// First acknowledgement: when, and where the request is.
     pub(crate) acknowledged: Option<(Duration, LogPosition)>,
     /// Whether any attempt ended without a clear answer.
@@ -65,9 +78,46 @@ pub(crate) struct Expectation {
 pub(crate) struct Audit {
     pub(crate) stories: BTreeMap<PartitionId, Story>,
     pub(crate) violations: Vec<String>,
+    /// What clients read of each list.
+    pub(crate) reads: Vec<(Register, Op)>,
+    stamp: Nanos,
 }
 
+/// A list of a partition: what it holds is the request that was appended last.
+pub(crate) type Register = (PartitionId, u8);
+
 impl Audit {
+    /// The moment `now`, told from every other moment.
+    pub(crate) fn stamp(&mut self, now: Duration) -> Nanos {
+        let now = u64::try_from(now.as_nanos()).unwrap_or(Nanos::MAX);
+        self.stamp = now.max(self.stamp + 1);
+        self.stamp
+    }
+
+    /// What clients did, as far as they know.
+    pub(crate) fn histories(&self) -> History<Register> {
+        let mut history = History::default();
+        for (register, op) in &self.reads {
+            history.push(register.clone(), *op);
+        }
+        for (partition, story) in &self.stories {
+            for (id, request) in &story.requests {
+                if request.end.is_none() && !request.uncertain {
+                    continue;
+                }
+                let Submission { client, list, at } = request.begin;
+                let op = Op {
+                    client,
+                    begin: at,
+                    end: request.end,
+                    action: Action::Write(Some(id.0 as u64)),
+                };
+                history.push((partition.clone(), list), op);
+            }
+        }
+        history
+    }
+
     pub(crate) fn story(&mut self, partition: &PartitionId) -> &mut Story {
         self.stories.entry(partition.clone()).or_default()
     }
@@ -84,9 +134,10 @@ impl Audit {
 }
 
 impl Story {
-    pub(crate) fn submit(&mut self, request: Nonce, now: Duration) {
+    pub(crate) fn submit(&mut self, request: Nonce, now: Duration, begin: Submission) {
         let entry = self.requests.entry(request).or_insert(Request {
             submitted: now,
+            begin,
             ..Request::default()
         });
         // Until it is answered, nobody knows: its process may crash.
@@ -100,6 +151,7 @@ impl Story {
         outcome: Outcome,
         uncertain_before: bool,
         now: Duration,
+        end: Nanos,
     ) -> Result<(), String> {
         let request = self.requests.entry(id).or_default();
         match outcome {
@@ -108,6 +160,7 @@ impl Story {
                 match request.acknowledged {
                     None => {
                         request.acknowledged = Some((now, position));
+                        request.end = Some(end);
                         self.order.push(id);
                     }
                     Some((_, before)) if before != position => {

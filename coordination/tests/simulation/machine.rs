@@ -106,6 +106,11 @@ impl ListMachine {
         self.state.lock().log.clone()
     }
 
+    /// Up to where the log is applied.
+    pub(crate) fn position(&self) -> LogPosition {
+        self.state.lock().position
+    }
+
     /// Uploads the log after `from` as a segment. Returns its description and how far it reaches.
     pub(crate) async fn upload(
         &self,

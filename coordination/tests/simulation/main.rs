@@ -1,6 +1,8 @@
 //! Protocol simulation: the real lease, log, takeover, handoff, publication, garbage collection and rebalancing code in
 //! several simulated processes over a simulated bucket, one seed a schedule of faults, pauses, crashes and moves.
 //!
+//! Clients read at every level of consistency; what they saw is judged by the checker of histories (`brainy-checker`).
+//!
 //! - `BRAINY_SIM_SEEDS=n` tries seeds 0 to n-1 (default 1000).
 //! - `BRAINY_SIM_SEED=n` runs exactly one and prints what happens.
 //!
@@ -26,6 +28,7 @@ mod world;
 
 use crate::run::{run, run_all};
 use crate::sabotage::Sabotage;
+use crate::verdict::HISTORY;
 use crate::world::Options;
 
 /// Seeds in which every sabotage has to be noticed.
@@ -94,6 +97,25 @@ fn the_same_seed_gives_the_same_history() {
             .find(|(a, b)| a != b);
         assert_eq!(differs, None, "seed {seed}");
         assert_eq!(first, second, "seed {seed}");
+    }
+}
+
+#[test]
+fn reads_that_break_their_promise_are_noticed_by_the_checker_of_histories() {
+    for sabotage in Sabotage::READS {
+        let options = |seed| Options {
+            seed,
+            sabotage: Some(sabotage),
+            ..Options::default()
+        };
+        let noticed = (0..ENOUGH).find_map(|seed| {
+            let violations = run(options(seed)).violations;
+            let found = violations.into_iter().find(|v| v.contains(HISTORY))?;
+            Some((seed, found))
+        });
+        let (seed, found) =
+            noticed.unwrap_or_else(|| panic!("{sabotage:?} passes {ENOUGH} seeds unnoticed"));
+        println!("{sabotage:?}: seed {seed}: {found}");
     }
 }
 

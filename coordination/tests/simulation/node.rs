@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use brainy_coordination::assignment::{AssignmentTable, MemberState};
 use brainy_coordination::document::{self, DocumentError, Update};
+use brainy_coordination::freshness::{Confirmed, Freshness};
 use brainy_coordination::handoff::{self, Action, Local};
 use brainy_coordination::keys;
 use brainy_coordination::lease::{self, Identity, OwnerEvidence};
@@ -16,13 +17,14 @@ use brainy_coordination::owner::{Finished, Owner, Stopped, WriteError};
 use brainy_coordination::replica::{Replica, ReplicaError};
 use brainy_coordination::store::retry::Store;
 use brainy_coordination::takeover::TakeoverError;
-use brainy_coordination::types::{InstanceId, Nonce, PartitionId};
+use brainy_coordination::types::{InstanceId, LogPosition, Nonce, PartitionId};
 use brainy_coordination::wal::{AppenderConfig, WalError};
 use parking_lot::Mutex;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::Instant;
 
 use crate::audit::Outcome;
 use crate::machine::{ListMachine, Record};
@@ -49,11 +51,17 @@ pub(crate) struct Host {
     pub(crate) partition: PartitionId,
     serving: Mutex<Serving>,
     replica: tokio::sync::Mutex<Option<Replica<ListMachine>>>,
+    confirmed: Confirmed,
 }
 
 struct Serving {
     local: Local,
     owner: Option<(Owner<ListMachine>, Arc<ListMachine>)>,
+}
+
+/// What a read of a state returns. The position after the records: it is at least theirs.
+fn seen(machine: &ListMachine) -> (Vec<Record>, LogPosition) {
+    (machine.log(), machine.position())
 }
 
 /// A working owner, as its host sees it.
@@ -71,6 +79,7 @@ impl Process {
                 owner: None,
             }),
             replica: tokio::sync::Mutex::default(),
+            confirmed: Confirmed::default(),
         };
         let hosts = world.partitions.iter();
         let process = Arc::new(Self {
@@ -164,24 +173,37 @@ impl Process {
         outcome
     }
 
-    /// A strong read: everything in the partition, or `None` if this process cannot tell now.
-    pub(crate) async fn read(&self, partition: &PartitionId) -> Option<Vec<Record>> {
+    /// A read: everything in the partition as this process knows it, and up to which position that is; `None` if it cannot tell
+    /// now.
+    pub(crate) async fn read(
+        &self,
+        partition: &PartitionId,
+        wanted: Freshness,
+        at_least: Option<LogPosition>,
+    ) -> Option<(Vec<Record>, LogPosition)> {
         self.awake().await;
+        let (wanted, at_least) = match self.world.options.sabotage {
+            Some(sabotage) => sabotage.of_read(wanted, at_least),
+            None => (wanted, at_least),
+        };
+        let asked = Instant::now();
         let host = &self.hosts[partition];
         let owner = host.serving.lock().owner.clone();
         let found = match owner {
             Some((owner, machine)) => {
-                let still = owner.still_owner().await;
-                still.is_ok_and(|s| s).then(|| machine.log())
+                let fresh = host.confirmed.is_fresh(&owner, wanted, asked).await;
+                let reached = at_least.is_none_or(|p| p <= machine.position());
+                (reached && fresh.is_ok_and(|s| s)).then(|| seen(&machine))
             }
             None => {
                 let mut replica = host.replica.lock().await;
                 let replica = replica.as_mut()?;
-                let done = replica.catch_up().await;
+                let done = replica.freshen(wanted, asked, at_least).await;
                 if let Err(error) = &done {
                     self.note(partition, error);
                 }
-                done.is_ok().then(|| replica.machine().log())
+                done.is_ok_and(|reached| reached)
+                    .then(|| seen(replica.machine()))
             }
         };
         self.awake().await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use brainy_checker::Level;
 use brainy_coordination::document;
 use brainy_coordination::keys;
 use brainy_coordination::manifest::{
@@ -56,6 +57,7 @@ async fn simulate(options: Options) -> Report {
     }
     for number in 0..2 {
         helpers.push(world.spawn(clients::reader(Arc::clone(&world), number)));
+        helpers.push(world.spawn(clients::session(Arc::clone(&world), number)));
     }
     chaos::run(Arc::clone(&world)).await;
     // Pauses and restarts under way end by themselves before everything heals.
@@ -150,13 +152,22 @@ async fn serves(world: &Arc<World>, partition: &PartitionId) -> bool {
         return false;
     };
     let request = Nonce(world.number().into());
-    let outcome = clients::attempt(world, owner, partition, request, u8::MAX).await;
+    let probe = (clients::PROBER, clients::PROBE);
+    let outcome = clients::attempt(world, owner, partition, request, probe).await;
     if !matches!(outcome, crate::audit::Outcome::Acknowledged { .. }) {
         return false;
     }
     let mut read = false;
     for process in processes {
-        read |= clients::read(world, &process, partition).await;
+        let seen = clients::read(
+            world,
+            &process,
+            partition,
+            clients::PROBER,
+            Level::Strong,
+            None,
+        );
+        read |= seen.await.is_some();
     }
     read
 }

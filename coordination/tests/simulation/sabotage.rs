@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use brainy_coordination::document::{self, Versioned};
+use brainy_coordination::freshness::Freshness;
 use brainy_coordination::keys;
 use brainy_coordination::partition::PartitionManifest;
 use brainy_coordination::store::sim::SimStore;
 use brainy_coordination::store::{ETag, ListPage, Object, ObjectStore, StoreError};
-use brainy_coordination::types::PartitionId;
+use brainy_coordination::types::{LogPosition, PartitionId};
 use bytes::Bytes;
 
 use crate::node::Process;
@@ -32,17 +33,47 @@ pub(crate) enum Sabotage {
     NoGrace,
     /// The collector takes fences too.
     FencesCollected,
+    /// Strong reads ask nobody.
+    LazyStrong,
+    /// Bounded reads ask nobody.
+    LazyBounded,
+    /// What a session has seen is forgotten.
+    Forgetful,
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [Sabotage; 6] = [
+    pub(crate) const ALL: [Sabotage; 9] = [
         Sabotage::NoFences,
         Sabotage::Overwriting,
         Sabotage::EarlyAnswers,
         Sabotage::BlindPublishing,
         Sabotage::NoGrace,
         Sabotage::FencesCollected,
+        Sabotage::LazyStrong,
+        Sabotage::LazyBounded,
+        Sabotage::Forgetful,
     ];
+
+    /// Those that only the checker of histories can notice, and the one that it must notice as well.
+    pub(crate) const READS: [Sabotage; 3] = [
+        Sabotage::LazyStrong,
+        Sabotage::LazyBounded,
+        Sabotage::Forgetful,
+    ];
+
+    /// What a process makes of what a read asks for.
+    pub(crate) fn of_read(
+        self,
+        wanted: Freshness,
+        at_least: Option<LogPosition>,
+    ) -> (Freshness, Option<LogPosition>) {
+        match (self, wanted) {
+            (Sabotage::LazyStrong, Freshness::Strong)
+            | (Sabotage::LazyBounded, Freshness::Bounded(_)) => (Freshness::Eventual, at_least),
+            (Sabotage::Forgetful, _) => (wanted, None),
+            _ => (wanted, at_least),
+        }
+    }
 
     /// What a process does after it has collected garbage.
     pub(crate) async fn after_collection(self, process: &Process, partition: &PartitionId) {

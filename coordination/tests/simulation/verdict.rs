@@ -23,6 +23,9 @@ use crate::coordinators::MAX_MOVES;
 use crate::machine::{Append, ListMachine, Record, segment_key};
 use crate::world::{GRACE, World};
 
+/// How violations begin that the checker of histories found.
+pub(crate) const HISTORY: &str = "history of ";
+
 /// What the history says about one partition.
 struct Log<'a> {
     partition: &'a PartitionId,
@@ -37,6 +40,13 @@ pub(crate) async fn judge(world: &World) {
     let history = world.bucket.history();
     for complaint in judge_table(&history) {
         world.violation(complaint);
+    }
+    // What lies beyond an accepted loss need not be there.
+    if !world.lossy {
+        let checked = world.audit.lock().histories().check();
+        if let Err(violation) = checked {
+            world.violation(format_args!("{HISTORY}{violation}"));
+        }
     }
     for partition in &world.partitions {
         let story = world.audit.lock().story(partition).clone();

@@ -43,6 +43,9 @@ pub(crate) struct Counts {
     pub(crate) refused: u64,
     pub(crate) unknown: u64,
     pub(crate) strong_reads: u64,
+    pub(crate) bounded_reads: u64,
+    pub(crate) session_reads: u64,
+    pub(crate) eventual_reads: u64,
     pub(crate) takeovers: u64,
     pub(crate) deposed: u64,
     pub(crate) released: u64,
@@ -56,12 +59,15 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// Names and values.
-    pub(crate) fn rows(&self) -> [(&'static str, u64); 13] {
+    pub(crate) fn rows(&self) -> [(&'static str, u64); 16] {
         [
             ("writes acknowledged", self.acknowledged),
             ("writes refused", self.refused),
             ("writes without answer", self.unknown),
             ("strong reads", self.strong_reads),
+            ("bounded reads", self.bounded_reads),
+            ("reads of sessions", self.session_reads),
+            ("eventual reads", self.eventual_reads),
             ("takeovers", self.takeovers),
             ("owners deposed", self.deposed),
             ("leases released", self.released),
@@ -79,6 +85,9 @@ impl Counts {
         self.refused += other.refused;
         self.unknown += other.unknown;
         self.strong_reads += other.strong_reads;
+        self.bounded_reads += other.bounded_reads;
+        self.session_reads += other.session_reads;
+        self.eventual_reads += other.eventual_reads;
         self.takeovers += other.takeovers;
         self.deposed += other.deposed;
         self.released += other.released;

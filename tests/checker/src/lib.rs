@@ -186,8 +186,8 @@ impl<K: fmt::Debug> fmt::Display for Violation<K> {
 pub fn check(ops: &[Op]) -> Result<Checked, String> {
     let certain = weak::tighten(ops);
     weak::check(&certain)?;
-    let strong = |op: &&Op| matches!(op.action, Action::Write(_) | Action::Read(Level::Strong, _));
-    let in_order: Vec<Op> = certain.iter().filter(strong).copied().collect();
+    let strong = |op: &Op| matches!(op.action, Action::Write(_) | Action::Read(Level::Strong, _));
+    let in_order: Vec<Op> = certain.iter().map(|c| c.op).filter(strong).collect();
     linearize(&in_order).map_err(|stuck| stuck.to_string())?;
     Ok(count(ops))
 }

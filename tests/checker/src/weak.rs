@@ -4,9 +4,18 @@ use std::collections::BTreeMap;
 
 use crate::{Action, Level, Nanos, Op, Value};
 
+/// An operation whose effect is as certain as reads make it.
+#[derive(Clone, Copy)]
+pub(crate) struct Certain {
+    /// The operation. A write ends when its effect was there.
+    pub(crate) op: Op,
+    /// Whether its client got an answer.
+    answered: bool,
+}
+
 /// Writes without an answer, of values that are not written twice, made as certain as reads make them: what nobody read need not
 /// have happened and is left out, and what somebody read had happened when that read ended.
-pub(crate) fn tighten(ops: &[Op]) -> Vec<Op> {
+pub(crate) fn tighten(ops: &[Op]) -> Vec<Certain> {
     let mut seen: BTreeMap<u64, Nanos> = BTreeMap::new();
     for op in ops {
         if let (Action::Read(_, Some(value)), Some(end)) = (op.action, op.end) {
@@ -16,26 +25,29 @@ pub(crate) fn tighten(ops: &[Op]) -> Vec<Op> {
     }
     let mut kept = Vec::with_capacity(ops.len());
     for op in ops {
-        match (op.action, op.end) {
-            (Action::Write(Some(value)), None) => {
-                if let Some(first) = seen.get(&value) {
-                    kept.push(Op {
-                        end: Some((*first).max(op.begin)),
-                        ..*op
-                    });
-                }
-            }
-            _ => kept.push(*op),
+        let mut certain = Certain {
+            op: *op,
+            answered: op.end.is_some(),
+        };
+        if let (Action::Write(Some(value)), None) = (op.action, op.end) {
+            let Some(first) = seen.get(&value) else {
+                continue;
+            };
+            certain.op.end = Some((*first).max(op.begin));
         }
+        kept.push(certain);
     }
     kept
 }
 
 /// Checks everything but the order of strong operations.
-pub(crate) fn check(ops: &[Op]) -> Result<(), String> {
+pub(crate) fn check(certain: &[Certain]) -> Result<(), String> {
+    let ops: Vec<Op> = certain.iter().map(|c| c.op).collect();
+    let ops = ops.as_slice();
     let writes: Vec<&Op> = ops.iter().filter(|op| op.written().is_some()).collect();
     let mut sessions: BTreeMap<u32, Vec<&Op>> = BTreeMap::new();
-    for op in ops {
+    // What a session does not know to have happened, it is not promised to see.
+    for (op, _) in ops.iter().zip(certain).filter(|(_, c)| c.answered) {
         sessions.entry(op.client).or_default().push(op);
     }
     for read in ops {
@@ -64,8 +76,10 @@ pub(crate) fn check(ops: &[Op]) -> Result<(), String> {
         if level != Level::Session {
             continue;
         }
-        let before = sessions[&read.client]
-            .iter()
+        let own = sessions.get(&read.client);
+        let before = own
+            .into_iter()
+            .flatten()
             .filter(|op| op.latest() <= read.begin && !std::ptr::eq(**op, read));
         for earlier in before {
             let went_back = match earlier.action {

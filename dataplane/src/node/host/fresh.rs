@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use brainy_coordination::document::DocumentError;
+use brainy_coordination::freshness::Freshness;
 use brainy_coordination::owner::Owner;
 use brainy_coordination::types::LogPosition;
 use tokio::time::Instant;
@@ -22,55 +24,59 @@ impl Host {
     ) -> Result<(), ServiceError> {
         let asked = Instant::now();
         self.adopt_schema().await?;
+        let wanted = match consistency {
+            Consistency::Strong => Freshness::Strong,
+            Consistency::Bounded(ms) => Freshness::Bounded(Duration::from_millis(ms)),
+            Consistency::Eventual => Freshness::Eventual,
+        };
         let owner = self.state.lock().owner.clone();
         if let Some(owner) = owner {
-            let enough = match consistency {
-                Consistency::Strong => self.confirm(&owner, asked).await?,
-                Consistency::Bounded(ms) => {
-                    let oldest = asked
-                        .checked_sub(Duration::from_millis(ms))
-                        .unwrap_or(asked);
-                    self.confirm(&owner, oldest).await?
-                }
-                Consistency::Eventual => true,
-            };
-            let missing = || at_least.filter(|p| *p > self.machine.state().position());
-            if enough && missing().is_none() {
-                return Ok(());
-            }
-            // Who is still the owner, now that the token is here, has applied all that a token can be of.
-            if enough && self.confirm(&owner, asked).await? {
-                return match missing() {
-                    Some(position) => Err(self.beyond_the_log(position)),
-                    None => Ok(()),
-                };
-            }
-            return Err(self.wrong_node("another instance has taken it over"));
+            return self.freshen_owner(&owner, wanted, asked, at_least).await;
         }
         let mut guard = self.replica.lock().await;
         let Some(replica) = guard.as_mut() else {
             return Err(self.wrong_node("it is not loaded yet"));
         };
-        let stale = match consistency {
-            Consistency::Strong => replica.caught_up().is_none_or(|at| at < asked),
-            Consistency::Bounded(ms) => replica
-                .caught_up()
-                .is_none_or(|at| asked.duration_since(at) > Duration::from_millis(ms)),
-            Consistency::Eventual => replica.caught_up().is_none(),
-        };
-        if stale || at_least.is_some_and(|p| p > replica.position()) {
-            let done = replica.catch_up().await;
+        let before = replica.caught_up();
+        let done = replica.freshen(wanted, asked, at_least).await;
+        // Only who has read the log knows whether it can be read.
+        if done.is_err() || replica.caught_up() != before {
             self.note(done.as_ref().err());
-            if done.is_err() {
-                // The log may have writes with vectors that this node has not heard of.
-                self.context.view.hint();
-            }
-            done.map_err(|e| ServiceError::Unavailable(e.to_string()))?;
         }
-        if let Some(position) = at_least.filter(|p| *p > replica.position()) {
-            return Err(self.beyond_the_log(position));
+        if done.is_err() {
+            // The log may have writes with vectors that this node has not heard of.
+            self.context.view.hint();
         }
-        Ok(())
+        let reached = done.map_err(|e| ServiceError::Unavailable(e.to_string()))?;
+        match at_least.filter(|_| !reached) {
+            Some(position) => Err(self.beyond_the_log(position)),
+            None => Ok(()),
+        }
+    }
+
+    async fn freshen_owner(
+        &self,
+        owner: &Owner<Machine>,
+        wanted: Freshness,
+        asked: Instant,
+        at_least: Option<LogPosition>,
+    ) -> Result<(), ServiceError> {
+        let fresh = self.confirmed.is_fresh(owner, wanted, asked).await;
+        let missing = || at_least.filter(|p| *p > self.machine.state().position());
+        if !self.judge(fresh)? {
+            return Err(self.wrong_node("another instance has taken it over"));
+        }
+        if missing().is_none() {
+            return Ok(());
+        }
+        // Who is still the owner, now that the token is here, has applied all that a token can be of.
+        if !self.confirm(owner, asked).await? {
+            return Err(self.wrong_node("another instance has taken it over"));
+        }
+        match missing() {
+            Some(position) => Err(self.beyond_the_log(position)),
+            None => Ok(()),
+        }
     }
 
     /// Everything that a token of this log can be of is applied, and it is of more.
@@ -88,18 +94,13 @@ impl Host {
         owner: &Owner<Machine>,
         since: Instant,
     ) -> Result<bool, ServiceError> {
-        let mut confirmed = self.confirmed.lock().await;
-        if confirmed.is_some_and(|at| at >= since) {
-            return Ok(true);
-        }
-        let began = Instant::now();
-        let ours = owner
-            .still_owner()
-            .await
-            .map_err(|e| ServiceError::Unavailable(e.to_string()))?;
-        if ours {
-            *confirmed = Some(began);
-        } else {
+        self.judge(self.confirmed.since(owner, since).await)
+    }
+
+    /// Passes on whether this node still is the owner, and looks into it if not.
+    fn judge(&self, ours: Result<bool, DocumentError>) -> Result<bool, ServiceError> {
+        let ours = ours.map_err(|e| ServiceError::Unavailable(e.to_string()))?;
+        if !ours {
             self.suspect();
         }
         Ok(ours)

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use brainy_coordination::freshness::Confirmed;
 use brainy_coordination::handoff::{self, Local};
 use brainy_coordination::owner::{Owner, WriteError};
 use brainy_coordination::replica::Replica;
 use brainy_coordination::types::{InstanceId, LogPosition, Nonce, PartitionId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
@@ -61,7 +61,7 @@ pub(super) struct Host {
     /// A takeover or a release may have ended half-way: the lease may name us although we do not own.
     half_way: AtomicBool,
     /// Serialises and shares checks that the lease is still ours.
-    confirmed: tokio::sync::Mutex<Option<Instant>>,
+    confirmed: Confirmed,
     nudge: Notify,
     /// Version of the cluster manifest that the partition's schema was last compared with.
     schema_from: AtomicU64,
@@ -94,7 +94,7 @@ impl Host {
             asked_for: Mutex::new(None),
             suspect: AtomicBool::new(false),
             half_way: AtomicBool::new(false),
-            confirmed: tokio::sync::Mutex::new(None),
+            confirmed: Confirmed::default(),
             nudge: Notify::new(),
             schema_from: AtomicU64::new(0),
         });
