@@ -3,6 +3,8 @@
 //! Readers follow with it, a successor warms up with it, and an owner is one whose log it writes itself
 //! ([`crate::takeover`], [`crate::owner`]).
 
+mod heard;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -19,6 +19,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::engine::{BuildOptions, GraphBuilder};
 use crate::memory;
+use crate::node::Coordination;
 
 pub use grpc::GrpcListen;
 pub use import::ImportStandalone;
@@ -42,8 +43,12 @@ pub enum RoleArg {
 /// How nodes learn of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CoordinationArg {
+    /// Nothing is told: for one process. What a cluster keeps in the bucket is still polled.
+    None,
     /// They read the documents in the bucket again and again, and at once when another node hints at a change.
     S3Polling,
+    /// Besides, they tell each other what happens at once, over WebSocket connections between them.
+    Websocket,
 }
 
 /// Form of the log lines on standard error.
@@ -116,12 +121,14 @@ pub struct Cli {
     /// Name the bucket in the path in place of the host name.
     #[arg(long, env = "BRAINY_S3_PATH_STYLE")]
     pub s3_path_style: bool,
-    /// How nodes learn of changes.
+    /// How nodes learn of changes; `s3-polling` in a cluster if not given. `none` is for one process, which a reader or a writer is
+    /// not.
     #[arg(
         long,
         env = "BRAINY_COORDINATION",
         value_enum,
-        default_value = "s3-polling"
+        default_value = "none",
+        default_value_ifs([("role", "reader", "s3-polling"), ("role", "writer", "s3-polling"), ("role", "hybrid", "s3-polling")])
     )]
     pub coordination: CoordinationArg,
     /// The NATS server.
@@ -269,6 +276,26 @@ impl Cli {
             RoleArg::Reader => Some(Role::Reader),
             RoleArg::Writer => Some(Role::Writer),
             RoleArg::Hybrid => Some(Role::Hybrid),
+        }
+    }
+
+    /// How this node learns of changes and tells of them.
+    ///
+    /// # Errors
+    /// A method that does not fit the role.
+    pub fn coordination(&self) -> Result<Coordination, String> {
+        match (self.coordination, self.cluster_role()) {
+            (CoordinationArg::None, None | Some(Role::Hybrid)) => Ok(Coordination::None),
+            (CoordinationArg::None, Some(Role::Reader | Role::Writer)) => Err(
+                "--coordination none is for one process, and readers and writers are at least two: choose s3-polling or websocket"
+                    .to_owned(),
+            ),
+            (CoordinationArg::S3Polling, _) => Ok(Coordination::S3Polling),
+            (CoordinationArg::Websocket, Some(_)) => Ok(Coordination::WebSocket),
+            (CoordinationArg::Websocket, None) => Err(
+                "--coordination websocket is for nodes of a cluster: name this one's role with --role"
+                    .to_owned(),
+            ),
         }
     }
 
@@ -472,8 +499,34 @@ mod tests {
     }
 
     #[test]
+    fn methods_of_coordination_are_for_roles_that_can_use_them() {
+        let chosen = |args: &[&str]| {
+            let args = ["brainyd"].iter().chain(args);
+            Cli::try_parse_from(args).unwrap().coordination()
+        };
+        let node = |role, more: &[&'static str]| {
+            let args = ["--role", role, "--instance", "n-0", "--s3-bucket", "b"];
+            chosen(&[&args[..], more].concat())
+        };
+        let method = |name| ["--coordination", name];
+        assert_eq!(chosen(&[]), Ok(Coordination::None));
+        assert_eq!(node("reader", &[]), Ok(Coordination::S3Polling));
+        let websocket = node("writer", &method("websocket"));
+        assert_eq!(websocket, Ok(Coordination::WebSocket));
+        assert_eq!(node("hybrid", &method("none")), Ok(Coordination::None));
+        for refused in [
+            node("reader", &method("none")),
+            node("writer", &method("none")),
+            chosen(&method("websocket")),
+        ] {
+            let error = refused.unwrap_err();
+            assert!(error.contains("--coordination"), "{error}");
+        }
+    }
+
+    #[test]
     fn names_and_methods_that_do_not_exist_are_refused() {
         assert!(Cli::try_parse_from(["brainyd", "--instance", "Not A Name"]).is_err());
-        assert!(Cli::try_parse_from(["brainyd", "--coordination", "websocket"]).is_err());
+        assert!(Cli::try_parse_from(["brainyd", "--coordination", "telepathy"]).is_err());
     }
 }

@@ -210,6 +210,7 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
         read_threads: cli.read_threads(),
         build: cli.build_options(),
         cluster_key: cli.api_key.clone(),
+        coordination: cli.coordination().map_err(failure(USAGE))?,
         tls: tls.as_ref().map(|tls| tls.client.clone().into()),
     };
     let mut registry = Registry::default();

@@ -169,7 +169,8 @@ impl Server {
         let stream = Watched::new(stream, activity.clone());
         let builder = self.protocols();
         let service = service_fn(|request| self.answer(&activity, request));
-        let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut serving =
+            std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let mut looks = tokio::time::interval(self.look());
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stopping = false;

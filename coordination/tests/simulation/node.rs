@@ -339,10 +339,20 @@ impl Host {
         if self.serving.lock().local != Local::Warm || !rng.random_bool(0.4) {
             return;
         }
-        if let Some(replica) = self.replica.lock().await.as_mut()
-            && let Err(error) = replica.catch_up().await
-        {
-            process.note(&self.partition, &error);
+        // Some look because somebody said that the log is somewhere: rightly, late, too early, or out of thin air.
+        let (epochs, seqs) = (rng.random_range(0..=1), rng.random_range(0..=20));
+        let told = rng.random_bool(0.5);
+        if let Some(replica) = self.replica.lock().await.as_mut() {
+            let at = replica.position();
+            let done = if told {
+                let said = LogPosition::new(at.epoch + epochs, at.seq + seqs);
+                replica.follow_to(said).await
+            } else {
+                replica.catch_up().await
+            };
+            if let Err(error) = done {
+                process.note(&self.partition, &error);
+            }
         }
     }
 

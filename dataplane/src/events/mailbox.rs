@@ -73,6 +73,12 @@ impl Mailbox {
         }
     }
 
+    /// What waits, oldest first; it goes on waiting.
+    #[must_use]
+    pub fn all(&self) -> Vec<Envelope> {
+        self.waiting.lock().in_order.values().cloned().collect()
+    }
+
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -16,7 +16,9 @@ pub mod log;
 mod mailbox;
 mod metrics;
 pub mod nats;
+pub(crate) mod peers;
 mod subject;
+pub mod websocket;
 
 use std::sync::Arc;
 

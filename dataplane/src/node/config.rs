@@ -10,6 +10,18 @@ use brainy_coordination::store::retry::Store;
 use crate::engine::BuildOptions;
 use crate::transport::ClientTls;
 
+/// How nodes learn of changes. All of them poll the bucket besides: what is pushed makes them look earlier.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Coordination {
+    /// Nothing is said: for one process.
+    None,
+    /// Requests to the other members when the assignments change; the rest is polled.
+    #[default]
+    S3Polling,
+    /// All events, at once, over connections between the nodes ([`crate::events::websocket`]).
+    WebSocket,
+}
+
 /// Settings of one process that do not change while it runs.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -35,6 +47,8 @@ pub struct NodeConfig {
     pub build: BuildOptions,
     /// Key for requests between nodes; the admin key of the API.
     pub cluster_key: Option<String>,
+    /// How other nodes are told of changes.
+    pub coordination: Coordination,
     /// How requests between nodes go over TLS; `None`: in plain HTTP.
     pub tls: Option<ClientTls>,
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use brainy_coordination::config::EffectiveConfig;
+use brainy_coordination::events::Event;
 use brainy_coordination::lease::{self, Identity, OwnerEvidence};
 use brainy_coordination::snapshot::PinReader;
 use brainy_coordination::store::retry::Store;
@@ -10,13 +11,15 @@ use brainy_coordination::types::{InstanceId, PartitionId};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::config::NodeConfig;
+use super::config::{Coordination, NodeConfig};
 use super::machine::WriteBudget;
 use super::metrics::NodeMetrics;
 use super::rpc::RpcClient;
 use super::view::{ClusterView, View};
 use crate::admission::{AdmissionMetrics, ByteBudget, Gate};
 use crate::error::ServiceError;
+use crate::events::Bus;
+use crate::events::websocket::Inbound;
 
 /// Shared by everything that runs in a node.
 pub(crate) struct Context {
@@ -32,6 +35,10 @@ pub(crate) struct Context {
     pub view: ClusterView,
     /// Requests to other nodes.
     pub rpc: RpcClient,
+    /// What happens, told to the parts of this node and to other nodes.
+    pub events: Arc<Bus>,
+    /// Takes what other nodes say over their connections.
+    pub inbound: Inbound,
     /// Hot settings.
     pub settings: watch::Receiver<EffectiveConfig>,
     /// Figures.
@@ -95,6 +102,11 @@ impl Context {
         let Some(table) = self.view.get().table.clone() else {
             return;
         };
+        self.events
+            .publish(Event::AssignmentChanged { epoch: table.epoch });
+        if self.config.coordination != Coordination::S3Polling {
+            return;
+        }
         for (instance, member) in &table.members {
             if *instance == self.me.instance {
                 continue;

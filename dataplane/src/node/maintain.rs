@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use brainy_coordination::events::Event;
 use brainy_coordination::gc::Collector;
 use brainy_coordination::owner::Owner;
 use brainy_coordination::partition::{PublishError, SegmentMeta};
@@ -263,6 +264,12 @@ impl Maintenance {
                 }
             })
             .await?;
+        if let Some(built) = &built {
+            self.context.events.publish(Event::SegmentPublished {
+                partition: self.partition.clone(),
+                segment: built.id.clone(),
+            });
+        }
         let loaded = self.machine.load(&written).await;
         // Earlier builds whose publication had no clear answer are decided now: the manifest names them or nobody will.
         self.machine.building.lock().clear();

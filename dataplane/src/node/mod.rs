@@ -10,6 +10,7 @@ mod config;
 mod context;
 mod host;
 mod janitor;
+mod listen;
 mod machine;
 mod maintain;
 mod membership;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use brainy_coordination::assignment::{AssignmentTable, Member, ReaderState, Role};
 use brainy_coordination::config::{ConfigWatcher, EffectiveConfig};
 use brainy_coordination::document::{self, DocumentError, Update, Versioned};
+use brainy_coordination::events::Event;
 use brainy_coordination::handoff::{self, Local};
 use brainy_coordination::keys;
 use brainy_coordination::lease::Identity;
@@ -47,15 +49,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use cache::CacheError;
-pub use config::NodeConfig;
+pub use config::{Coordination, NodeConfig};
 pub use host::HostStatus;
 pub use membership::Membership;
 pub(crate) use snapshots::civil;
+pub(crate) use view::View;
 
 use crate::admission::{AdmissionMetrics, ByteBudget, Gate};
 use crate::engine::PartitionState;
 use crate::engine::payload_index::PayloadSchema;
 use crate::error::ServiceError;
+use crate::events::websocket::{Inbound, WebSocket};
+use crate::events::{Backend, Bus, EventMetrics};
 use cache::SegmentCache;
 use context::Context;
 use host::Host;
@@ -124,11 +129,31 @@ impl Node {
             settings: settings.clone(),
             metrics: admission.clone(),
         });
+        let view = ClusterView::new(config.store.clone());
+        let event_metrics = EventMetrics::register(&mut registry);
+        let me = config.identity.instance.clone();
+        let websocket = (config.coordination == Coordination::WebSocket).then(|| {
+            let (key, tls) = (config.cluster_key.clone(), config.tls.clone());
+            WebSocket::new(
+                me.clone(),
+                key,
+                tls,
+                view.subscribe(),
+                event_metrics.clone(),
+            )
+        });
+        let mut backends: Vec<Arc<dyn Backend>> = Vec::new();
+        if let Some(websocket) = &websocket {
+            backends.push(websocket.clone());
+        }
+        let events = Arc::new(Bus::new(me, backends, event_metrics));
         let context = Arc::new(Context {
+            inbound: Inbound::new(events.clone(), websocket, stop.clone()),
+            events,
             me: config.identity.clone(),
             store: config.store.clone(),
             pins: PinReader::new(config.store.clone()),
-            view: ClusterView::new(config.store.clone()),
+            view,
             rpc: RpcClient::new(config.cluster_key.clone(), config.tls.clone()),
             settings,
             metrics,
@@ -188,6 +213,7 @@ impl Node {
         tasks.spawn(async move { node.keep_budget(token).await });
         let (node, token) = (self.clone(), stop.clone());
         tasks.spawn(async move { janitor::run(node, token).await });
+        self.listen(&stop);
         tasks.spawn(watcher.run(stop));
         tasks.close();
     }
@@ -418,6 +444,8 @@ impl Node {
 
     /// Stops: releases what is owned, so that others can take over at once, then ends all tasks.
     pub async fn shutdown(&self) {
+        let member = self.me().instance.clone();
+        self.0.context.events.publish(Event::Draining { member });
         self.0.context.stop.cancel();
         let hosts = self.hosts();
         for (_, host) in &hosts {

@@ -8,17 +8,19 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::HttpBody;
+use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Path, Request as AnyRequest, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response as HttpResponse};
-use axum::routing::post;
+use axum::routing::{get, post};
 use brainy_coordination::types::{InstanceId, LogPosition, NameError, Nonce, PartitionId};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use crate::api::body::discard;
 use crate::error::ServiceError;
+use crate::events::websocket;
 use crate::model::{
     CountRequest, FacetCount, FacetRequest, ListRequest, ReadOptions, Record, RetrieveRequest,
     ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, Token, WriteOp,
@@ -237,6 +239,7 @@ pub fn router(node: Node) -> Router {
     Router::new()
         .route(PATH, post(answer))
         .route(HINT_PATH, post(hint))
+        .route(websocket::PATH, get(events))
         .route(
             "/coordinate/quarantine/{collection}/{index}/{position}",
             post(accept_loss),
@@ -282,6 +285,15 @@ async fn hint(State(node): State<Node>) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
     }
+}
+
+/// Another node connects to say what happens there.
+async fn events(
+    State(node): State<Node>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> HttpResponse {
+    websocket::accept(node.context().inbound.clone(), &headers, upgrade)
 }
 
 /// An administrator's answer to a damaged log slot.

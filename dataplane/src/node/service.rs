@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use brainy_coordination::assignment::MemberState;
 use brainy_coordination::config::{ConfigError, ConfigStore, SharedConfig};
 use brainy_coordination::document::DocumentError;
-use brainy_coordination::events::Recorded;
+use brainy_coordination::events::{Event, Recorded};
 use brainy_coordination::handoff::Local;
 use brainy_coordination::manifest::{
     self, AliasChange, Collection, CollectionSpec, ManifestError, VectorSchema,
@@ -71,6 +71,9 @@ impl DataService for Node {
             .await
             .map_err(from_document)?;
         self.view().refresh().await.map_err(from_document)?;
+        self.context().events.publish(Event::CollectionCreated {
+            collection: collection.uid.clone(),
+        });
         self.context().sync_members().await;
         self.wait_until_serving(&collection).await;
         Ok(())
@@ -84,6 +87,11 @@ impl DataService for Node {
             .await
             .map_err(from_document)?;
         self.view().refresh().await.map_err(from_document)?;
+        if let Some(collection) = &dropped {
+            self.context().events.publish(Event::CollectionDropped {
+                collection: collection.clone(),
+            });
+        }
         self.context().sync_members().await;
         Ok(dropped.is_some())
     }
@@ -372,7 +380,7 @@ impl DataService for Node {
         if let Some(body) = body {
             let request: ConfigRequest = serde_json::from_value(body)
                 .map_err(|e| ServiceError::BadRequest(format!("configuration: {e}")))?;
-            configs
+            let version = configs
                 .publish_if_version(request.version, &request.config)
                 .await
                 .map_err(|e| match e {
@@ -380,6 +388,8 @@ impl DataService for Node {
                     ConfigError::VersionConflict { .. } => ServiceError::Conflict(e.to_string()),
                     other => ServiceError::BadRequest(other.to_string()),
                 })?;
+            let changed = Event::ConfigurationUpdated { version };
+            self.context().events.publish(changed);
         }
         let stored = configs.load().await.map_err(from_document)?;
         Ok(json!({

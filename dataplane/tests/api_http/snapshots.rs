@@ -49,6 +49,7 @@ impl Alone {
             read_threads: 2,
             build: BuildOptions::default(),
             cluster_key: None,
+            coordination: Default::default(),
             tls: None,
         };
         let watcher = ConfigWatcher::new(store, SharedConfig::default()).unwrap();

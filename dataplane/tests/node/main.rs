@@ -5,9 +5,11 @@
     reason = "helpers of tests stop at the first surprise, like tests"
 )]
 
+mod events;
 mod overload;
 mod pre_stop;
 mod process;
+mod proxy;
 mod readiness;
 mod snapshots;
 mod support;

@@ -14,9 +14,10 @@ use brainy_coordination::types::{InstanceId, Nonce};
 use brainy_dataplane::api::{self, ApiConfig, ApiKeys};
 use brainy_dataplane::engine::BuildOptions;
 use brainy_dataplane::model::{
-    DenseParams, Distance, Point, PointId, VectorSchema, Vectors, WriteOp, WriteOptions,
+    Consistency, CountRequest, DenseParams, Distance, Point, PointId, ReadOptions, VectorSchema,
+    Vectors, WriteOp, WriteOptions,
 };
-use brainy_dataplane::node::{Node, NodeConfig, rpc};
+use brainy_dataplane::node::{Coordination, Node, NodeConfig, rpc};
 use brainy_dataplane::service::{CreateCollection, DataService};
 use brainy_http_server::tls::{self, ServerTls};
 use brainy_http_server::{serve, serve_tls};
@@ -25,6 +26,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::proxy::Proxy;
 
 /// Longest time for anything that is waited for.
 pub(crate) const WITHIN: Duration = Duration::from_secs(60);
@@ -65,6 +68,29 @@ impl Certificates {
     }
 }
 
+/// What a node is, where it differs from a hybrid one that polls, in plain HTTP.
+pub(crate) struct Kind<'a> {
+    pub(crate) role: Role,
+    pub(crate) certificates: Option<&'a Certificates>,
+    pub(crate) coordination: Coordination,
+    /// Settings that the shared ones do not change.
+    pub(crate) settings: SharedConfig,
+    /// What other nodes reach it through.
+    pub(crate) behind: Option<&'a Proxy>,
+}
+
+impl Default for Kind<'_> {
+    fn default() -> Self {
+        Self {
+            role: Role::Hybrid,
+            certificates: None,
+            coordination: Coordination::default(),
+            settings: SharedConfig::default(),
+            behind: None,
+        }
+    }
+}
+
 /// A cluster whose members this test declares.
 pub(crate) struct Cluster {
     dir: TempDir,
@@ -75,6 +101,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Served {
     pub(crate) node: Node,
     pub(crate) id: InstanceId,
+    role: Role,
     /// `localhost:port`.
     pub(crate) address: String,
     closing: CancellationToken,
@@ -96,12 +123,32 @@ impl Cluster {
 
     /// Starts a hybrid node that needs [`KEY`], over TLS if there are `certificates`.
     pub(crate) async fn start(&self, name: &str, certificates: Option<&Certificates>) -> Served {
+        let kind = Kind {
+            certificates,
+            ..Kind::default()
+        };
+        self.start_as(name, kind).await
+    }
+
+    /// Starts a node that needs [`KEY`].
+    pub(crate) async fn start_as(&self, name: &str, kind: Kind<'_>) -> Served {
+        let Kind {
+            role,
+            certificates,
+            coordination,
+            settings,
+            behind,
+        } = kind;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("localhost:{}", listener.local_addr().unwrap().port());
+        let port = listener.local_addr().unwrap().port();
+        let address = match behind {
+            Some(proxy) => proxy.lead_to(port),
+            None => format!("localhost:{port}"),
+        };
         let id = InstanceId::new(name).unwrap();
         let config = NodeConfig {
             identity: Identity::new(id.clone()),
-            role: Some(Role::Hybrid),
+            role: Some(role),
             advertise: address.clone(),
             data_dir: self.dir.path().join(name),
             store: self.store.clone(),
@@ -111,9 +158,10 @@ impl Cluster {
             read_threads: 2,
             build: BuildOptions::default(),
             cluster_key: Some(KEY.to_owned()),
+            coordination,
             tls: certificates.map(|c| tls::client(Some(&c.ca())).unwrap().into()),
         };
-        let watcher = ConfigWatcher::new(self.store.clone(), SharedConfig::default()).unwrap();
+        let watcher = ConfigWatcher::new(self.store.clone(), settings).unwrap();
         let node = Node::start(config, watcher, Registry::default())
             .await
             .unwrap();
@@ -137,6 +185,7 @@ impl Cluster {
         Served {
             node,
             id,
+            role,
             address,
             closing,
         }
@@ -149,7 +198,7 @@ impl Cluster {
             for (served, state) in members {
                 let member = Member {
                     state: *state,
-                    ..Member::new(Role::Hybrid, &served.address)
+                    ..Member::new(served.role, &served.address)
                 };
                 table.members.insert(served.id.clone(), member);
             }
@@ -202,8 +251,20 @@ impl Served {
 
     /// Points in `things`.
     pub(crate) async fn count(&self) -> u64 {
-        let all = brainy_dataplane::model::CountRequest { filter: None };
-        let options = Default::default();
+        self.count_with(ReadOptions::default()).await
+    }
+
+    /// Points in `things` that this node has heard of.
+    pub(crate) async fn count_here(&self) -> u64 {
+        let options = ReadOptions {
+            consistency: Some(Consistency::Eventual),
+            ..ReadOptions::default()
+        };
+        self.count_with(options).await
+    }
+
+    async fn count_with(&self, options: ReadOptions) -> u64 {
+        let all = CountRequest { filter: None };
         self.node.count("things", all, options).await.unwrap()
     }
 }

@@ -7,6 +7,7 @@
 mod adopt;
 mod flush;
 mod fresh;
+mod news;
 mod steps;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use super::context::Context;
 use super::machine::PartitionMachine;
 use crate::error::ServiceError;
 use crate::model::WriteOp;
+use news::News;
 
 /// How long a write waits for a handoff to this node to finish before it is sent elsewhere.
 const HANDOFF_WAIT: Duration = Duration::from_secs(1);
@@ -63,6 +65,7 @@ pub(super) struct Host {
     /// Serialises and shares checks that the lease is still ours.
     confirmed: Confirmed,
     nudge: Notify,
+    news: News,
     /// Version of the cluster manifest that the partition's schema was last compared with.
     schema_from: AtomicU64,
     stop: CancellationToken,
@@ -96,6 +99,7 @@ impl Host {
             half_way: AtomicBool::new(false),
             confirmed: Confirmed::default(),
             nudge: Notify::new(),
+            news: News::default(),
             schema_from: AtomicU64::new(0),
         });
         tokio::spawn(host.clone().run());
@@ -163,7 +167,11 @@ impl Host {
             return Err(self.wrong_node("it is not owned by this instance"));
         };
         let write = self.context.budget.admit(op)?;
-        owner.write(request, write).await.map_err(|e| match e {
+        let written = owner.write(request, write).await;
+        if let Ok(position) = &written {
+            self.tell_advanced(*position);
+        }
+        written.map_err(|e| match e {
             WriteError::Rejected(error) => error,
             WriteError::Overloaded => ServiceError::Overloaded {
                 reason: format!(

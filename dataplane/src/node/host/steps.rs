@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use brainy_coordination::assignment::{AssignmentTable, ReaderState};
 use brainy_coordination::document::{self, DocumentError, Update, Versioned};
+use brainy_coordination::events::Event;
 use brainy_coordination::handoff::{self, Action, Local};
 use brainy_coordination::keys;
 use brainy_coordination::lease::{self, Lease, OwnerEvidence};
@@ -13,7 +14,7 @@ use brainy_coordination::owner::{Finished, Owner, Stopped};
 use brainy_coordination::replica::{Replica, ReplicaError};
 use brainy_coordination::takeover::TakeoverError;
 use brainy_coordination::types::InstanceId;
-use brainy_coordination::wal::AppenderConfig;
+use brainy_coordination::wal::{AppenderConfig, WalError};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,8 @@ impl Host {
     pub(super) async fn run(self: Arc<Self>) {
         let mut work: Option<Work> = None;
         let mut pause = RETRY;
+        // When the log was last looked at without anybody saying that there is something new.
+        let mut looked = Instant::now();
         let mut views = self.context.view.subscribe();
         loop {
             views.borrow_and_update();
@@ -63,7 +66,8 @@ impl Host {
                 }
                 (Action::Wait, Ok(())) => {
                     pause = RETRY;
-                    Duration::from_millis(self.context.settings().tail_poll_interval_ms)
+                    let every = self.context.settings().tail_poll_interval_ms;
+                    Duration::from_millis(every).saturating_sub(looked.elapsed())
                 }
                 (_, Ok(())) => {
                     pause = RETRY;
@@ -75,6 +79,7 @@ impl Host {
                 finished = join(&mut work) => Woken::OwnerFinished(finished.map(Box::new)),
                 _ = views.changed() => Woken::Look,
                 () = self.nudge.notified() => Woken::Look,
+                () = self.news.arrived(), if action == Action::Wait => Woken::News,
                 () = tokio::time::sleep(wait) => Woken::Tick,
             };
             match woken {
@@ -82,7 +87,11 @@ impl Host {
                     work = None;
                     self.owner_finished(finished).await;
                 }
-                Woken::Tick => self.follow().await,
+                Woken::Tick => {
+                    looked = Instant::now();
+                    self.follow().await;
+                }
+                Woken::News => self.follow_news().await,
                 Woken::Look => {}
             }
         }
@@ -265,6 +274,11 @@ impl Host {
         let took = began.elapsed();
         tracing::info!(partition = %self.partition, epoch, ?reason, took_ms = took.as_millis(), "took over");
         self.context.metrics.takeovers.inc();
+        self.context.events.publish(Event::PartitionTakenOver {
+            partition: self.partition.clone(),
+            epoch,
+            reason: format!("{reason:?}"),
+        });
         self.context
             .metrics
             .takeover_seconds
@@ -312,6 +326,10 @@ impl Host {
             .await
             .map_err(|e| Step::Later(e.to_string()))?;
         if updated.wrote {
+            self.context.events.publish(Event::HandoffCompleted {
+                partition: self.partition.clone(),
+                owner: me.clone(),
+            });
             self.context.hint_members();
             Ok(())
         } else {
@@ -345,6 +363,11 @@ impl Host {
             Ok(()) => replica.refresh().await.map(drop),
             Err(error) => Err(error),
         };
+        self.followed(done);
+    }
+
+    /// Reports how following the log went.
+    pub(super) fn followed(&self, done: Result<(), ReplicaError>) {
         self.note(done.as_ref().err());
         if let Err(error) = done {
             tracing::warn!(partition = %self.partition, %error, "cannot follow the log");
@@ -410,6 +433,12 @@ impl Host {
         let mut state = self.state.lock();
         if permanent.is_some() && state.trouble != permanent {
             tracing::error!(partition = %self.partition, error = permanent, "the partition cannot go on");
+            if let Some(ReplicaError::Wal(WalError::Poisoned { key, .. })) = error {
+                self.context.events.publish(Event::LogQuarantined {
+                    partition: self.partition.clone(),
+                    key: key.clone(),
+                });
+            }
         }
         state.trouble = permanent;
     }
@@ -431,6 +460,8 @@ impl Drop for Work {
 enum Woken {
     OwnerFinished(Option<Box<Finished<Machine>>>),
     Look,
+    /// Somebody said that there is something new.
+    News,
     Tick,
 }
 

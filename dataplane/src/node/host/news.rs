@@ -1,0 +1,78 @@
+//! What other nodes say about a partition, followed at once; and what this node says about it.
+//!
+//! Hints only (design rule 9): what is said makes a follower look earlier, and the look decides.
+
+use brainy_coordination::events::Event;
+use brainy_coordination::types::LogPosition;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::Host;
+
+/// What was said and not followed yet, and what this node said last.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    heard: Mutex<Heard>,
+    arrived: Notify,
+    /// The furthest position that this node told others of.
+    told: Mutex<LogPosition>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    position: LogPosition,
+    segments: bool,
+}
+
+impl News {
+    /// Waits for something to follow.
+    pub(super) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+}
+
+impl Host {
+    /// The owner has acknowledged writes up to `position`.
+    pub(in crate::node) fn log_advanced(&self, position: LogPosition) {
+        {
+            let mut heard = self.news.heard.lock();
+            heard.position = position.max(heard.position);
+        }
+        self.news.arrived.notify_one();
+    }
+
+    /// The owner has published a segment.
+    pub(in crate::node) fn segment_published(&self) {
+        self.news.heard.lock().segments = true;
+        self.news.arrived.notify_one();
+    }
+
+    /// Tells those who follow the log that this node has acknowledged a write at `position`; once for all writes of a slot.
+    pub(super) fn tell_advanced(&self, position: LogPosition) {
+        {
+            let mut told = self.news.told.lock();
+            if position <= *told {
+                return;
+            }
+            *told = position;
+        }
+        self.context.events.publish(Event::LogAdvanced {
+            partition: self.partition.clone(),
+            position,
+        });
+    }
+
+    /// Brings a follower to where it was said that there is something new.
+    pub(super) async fn follow_news(&self) {
+        let mut guard = self.replica.lock().await;
+        let Some(replica) = guard.as_mut() else {
+            return;
+        };
+        let Heard { position, segments } = std::mem::take(&mut *self.news.heard.lock());
+        let mut done = replica.follow_to(position).await;
+        if done.is_ok() && segments {
+            done = replica.refresh().await.map(drop);
+        }
+        self.followed(done);
+    }
+}
