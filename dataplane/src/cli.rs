@@ -49,6 +49,8 @@ pub enum CoordinationArg {
     S3Polling,
     /// Besides, they tell each other what happens at once, over WebSocket connections between them.
     Websocket,
+    /// Besides, they tell each other what happens at once, by way of a NATS server.
+    Pubsub,
 }
 
 /// Form of the log lines on standard error.
@@ -287,13 +289,21 @@ impl Cli {
         match (self.coordination, self.cluster_role()) {
             (CoordinationArg::None, None | Some(Role::Hybrid)) => Ok(Coordination::None),
             (CoordinationArg::None, Some(Role::Reader | Role::Writer)) => Err(
-                "--coordination none is for one process, and readers and writers are at least two: choose s3-polling or websocket"
+                "--coordination none is for one process, and readers and writers are at least two: choose s3-polling, websocket or pubsub"
                     .to_owned(),
             ),
             (CoordinationArg::S3Polling, _) => Ok(Coordination::S3Polling),
             (CoordinationArg::Websocket, Some(_)) => Ok(Coordination::WebSocket),
-            (CoordinationArg::Websocket, None) => Err(
-                "--coordination websocket is for nodes of a cluster: name this one's role with --role"
+            (CoordinationArg::Pubsub, Some(_)) => {
+                let bucket = self.s3_bucket.as_deref().unwrap_or_default();
+                let (name, prefix) = (self.instance.as_str(), self.s3_prefix.as_str());
+                let nats = self
+                    .nats
+                    .options(name, bucket, prefix, self.tls_ca.as_ref())?;
+                Ok(Coordination::PubSub(nats))
+            }
+            (CoordinationArg::Websocket | CoordinationArg::Pubsub, None) => Err(
+                "--coordination websocket and pubsub are for nodes of a cluster: name this one's role with --role"
                     .to_owned(),
             ),
         }
@@ -514,10 +524,17 @@ mod tests {
         let websocket = node("writer", &method("websocket"));
         assert_eq!(websocket, Ok(Coordination::WebSocket));
         assert_eq!(node("hybrid", &method("none")), Ok(Coordination::None));
+        let pubsub = ["--coordination", "pubsub", "--nats-url", "nats://n:4222"];
+        let Ok(Coordination::PubSub(nats)) = node("reader", &pubsub) else {
+            panic!("pubsub");
+        };
+        assert_eq!(nats.subject, crate::events::nats::subject("b", ""));
+        assert_eq!(nats.client_name, "n-0");
         for refused in [
             node("reader", &method("none")),
             node("writer", &method("none")),
             chosen(&method("websocket")),
+            chosen(&pubsub),
         ] {
             let error = refused.unwrap_err();
             assert!(error.contains("--coordination"), "{error}");

@@ -198,6 +198,7 @@ pub(crate) fn store_failure(error: &StoreError) -> Failure {
 pub(crate) fn node_failure(error: &StartError) -> Failure {
     match error {
         StartError::Document(DocumentError::Store(error)) => store_failure(error),
+        StartError::Nats(error) => failure(UNUSABLE)(error.to_string()),
         other => failure(INTERNAL)(other.to_string()),
     }
 }

@@ -37,7 +37,7 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How to reach the server. Its debug form has no secrets.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct NatsOptions {
     /// Servers, one of which is enough to find the others of theirs.
     pub servers: Vec<ServerAddr>,

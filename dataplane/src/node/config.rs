@@ -8,6 +8,7 @@ use brainy_coordination::lease::Identity;
 use brainy_coordination::store::retry::Store;
 
 use crate::engine::BuildOptions;
+use crate::events::nats::NatsOptions;
 use crate::transport::ClientTls;
 
 /// How nodes learn of changes. All of them poll the bucket besides: what is pushed makes them look earlier.
@@ -20,6 +21,8 @@ pub enum Coordination {
     S3Polling,
     /// All events, at once, over connections between the nodes ([`crate::events::websocket`]).
     WebSocket,
+    /// All events, at once, by way of a NATS server ([`crate::events::nats`]).
+    PubSub(NatsOptions),
 }
 
 /// Settings of one process that do not change while it runs.

@@ -26,6 +26,7 @@ mod snapshots;
 #[cfg(test)]
 mod tests_support;
 mod view;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use brainy_coordination::lease::Identity;
 use brainy_coordination::rebalance;
 use brainy_coordination::snapshot::PinReader;
 use brainy_coordination::types::{InstanceId, PartitionId};
+use brainy_http_server::tls::TlsError;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, Semaphore};
@@ -84,6 +86,9 @@ pub enum StartError {
     /// The bucket.
     #[error(transparent)]
     Document(#[from] DocumentError),
+    /// The authorities of the NATS server.
+    #[error("{0}, with --nats-tls-ca, --tls-ca")]
+    Nats(#[from] TlsError),
 }
 
 /// Handle of a running node; clones are the same node.
@@ -146,6 +151,7 @@ impl Node {
         if let Some(websocket) = &websocket {
             backends.push(websocket.clone());
         }
+        backends.extend(ways::besides_websocket(&config, &settings, &event_metrics)?);
         let events = Arc::new(Bus::new(me, backends, event_metrics));
         let context = Arc::new(Context {
             inbound: Inbound::new(events.clone(), websocket, stop.clone()),
