@@ -34,10 +34,10 @@ pub use spec::{
     ApiKeyEntries, ApiKeysSecretRef, ApiKeysSpec, BrainyCluster, BrainyClusterSpec, CacheVolume,
     ConflictResolution, ConsistencyLevel, ConsistencySpec, CoordinationMethod, CoordinationSpec,
     DeletionPolicy, ImageSpec, LogLevel, MonitoringSpec, NatsSecretKeys, NatsSecretRef,
-    PartitioningSpec, PodMetadata, PodTemplateSpec, PullPolicy, RebalanceSpec, Role, RoleSpec, SchedulingSpec, SecretName,
-    ServiceMonitorSpec, ServiceSpec, ServiceType, SharedConfigSpec, StorageCredentials,
-    StorageSecretKeys, StorageSecretRef, StorageSpec, TlsSpec, ToggledObject, UpdateStrategySpec,
-    UpdateType, WorkloadIdentity,
+    PartitioningSpec, PodMetadata, PodTemplateSpec, PullPolicy, RebalanceSpec, Role, RoleSpec,
+    SchedulingSpec, SecretName, ServiceMonitorSpec, ServiceSpec, ServiceType, SharedConfigSpec,
+    StorageCredentials, StorageSecretKeys, StorageSecretRef, StorageSpec, TlsSpec, ToggledObject,
+    UpdateStrategySpec, UpdateType, WorkloadIdentity,
 };
 pub use status::{BrainyClusterStatus, InstancePhase, InstanceStatus, PartitionStatus, RoleStatus};
 pub use validate::{validate, validate_update};

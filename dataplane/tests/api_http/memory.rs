@@ -444,7 +444,10 @@ impl DataService for Memory {
             event,
         });
         let wanted: Vec<Recorded> = match after {
-            Some(after) => recorded.filter(|e| e.sequence > after).take(limit).collect(),
+            Some(after) => recorded
+                .filter(|e| e.sequence > after)
+                .take(limit)
+                .collect(),
             None => recorded.skip(3_usize.saturating_sub(limit)).collect(),
         };
         Ok(wanted)

@@ -427,13 +427,11 @@ mod tests {
                 .map(|references| references.hash)
                 .ok_or(missing.other)
         };
-        let hashes: Vec<Option<String>> = [
-            &[("user", "u"), ("password", "p")][..],
-            &[("token", "t")],
-        ]
-        .into_iter()
-        .map(|pairs| with(pairs).unwrap())
-        .collect();
+        let hashes: Vec<Option<String>> =
+            [&[("user", "u"), ("password", "p")][..], &[("token", "t")]]
+                .into_iter()
+                .map(|pairs| with(pairs).unwrap())
+                .collect();
         assert_ne!(hashes[0], hashes[1], "another secret is another revision");
         let missing = with(&[("user", "u")]).unwrap_err();
         assert_eq!(

@@ -2,7 +2,8 @@
 
 use brainy_crds::{
     BrainyCluster, ByteQuantity, ConsistencyLevel, CoordinationMethod, DeletionPolicy, LogLevel,
-    NatsSecretKeys, NatsSecretRef, RESTARTED_AT, Role, SecretName, ServiceType, TlsSpec, UpdateType,
+    NatsSecretKeys, NatsSecretRef, RESTARTED_AT, Role, SecretName, ServiceType, TlsSpec,
+    UpdateType,
 };
 use kube::ResourceExt;
 
