@@ -14,7 +14,7 @@ fn numbers(answer: &Value) -> Vec<u64> {
 
 #[tokio::test]
 async fn events_are_listed_page_by_page_or_from_the_newest() {
-    let server = Server::start().await;
+    let server = Server::with_points().await;
     let newest = server.get("/coordinate/events?limit=2").await.json();
     assert_eq!(numbers(&newest), [2, 3]);
     assert_eq!(newest["last"], 3);
@@ -35,7 +35,7 @@ async fn events_are_listed_page_by_page_or_from_the_newest() {
 
 #[tokio::test]
 async fn what_is_no_number_is_refused_by_name() {
-    let server = Server::start().await;
+    let server = Server::with_points().await;
     for (query, named) in [
         (
             "limit=0",
