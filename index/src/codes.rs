@@ -9,6 +9,7 @@
 //! The same in memory, on disk and in a bucket. Codes begin at cache lines and factors are apart from them, so that a row's
 //! code takes no more lines than it must.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::dense::scan_by;
@@ -153,11 +154,14 @@ impl Codes {
         measure: Measure,
     ) -> Result<Self, IndexError> {
         let damaged = |reason: String| IndexError::damaged(PART, reason);
-        let bytes = storage.as_bytes();
-        let Some(header) = bytes.first_chunk::<HEADER>() else {
+        let mut header = [0u32; HEADER / 4];
+        if storage
+            .try_read_into(0, bytemuck::cast_slice_mut(&mut header))
+            .is_err()
+        {
             return Err(damaged("it is shorter than its header".into()));
-        };
-        let [version, stored_rows, parameters, ..] = bytemuck::cast::<_, [u32; 16]>(*header);
+        }
+        let [version, stored_rows, parameters, ..] = header;
         if version != VERSION {
             return Err(IndexError::UnknownFormat {
                 part: PART,
@@ -170,11 +174,16 @@ impl Codes {
                 "it has {stored_rows} rows, the segment has {rows}"
             )));
         }
-        let end = HEADER.saturating_add(parameters as usize);
-        let Some(parameters) = bytes.get(HEADER..end) else {
-            return Err(damaged("it ends within its parameters".into()));
-        };
-        let codec = Codec::from_bytes(parameters)?;
+        let ends_early = || damaged("it ends within its parameters".into());
+        if HEADER.saturating_add(parameters as usize) > storage.len() {
+            return Err(ends_early());
+        }
+        let mut bytes = vec![0; parameters as usize];
+        storage
+            .try_read_into(HEADER, &mut bytes)
+            .map_err(|_| ends_early())?;
+        let parameters = bytes;
+        let codec = Codec::from_bytes(&parameters)?;
         if codec.dim() != dim || codec.measure() != measure {
             return Err(damaged(format!(
                 "it is for {} dimensions by {:?}, the segment has {dim} by {measure:?}",
@@ -183,7 +192,7 @@ impl Codes {
             )));
         }
         match places(parameters.len(), rows, &codec) {
-            Some((codes, factors)) if factors.end == bytes.len() => Ok(Self {
+            Some((codes, factors)) if factors.end == storage.len() => Ok(Self {
                 storage,
                 codec,
                 codes,
@@ -198,6 +207,11 @@ impl Codes {
         self.storage.as_bytes()
     }
 
+    /// Whether they are not in memory.
+    pub(crate) fn is_paged(&self) -> bool {
+        self.storage.is_paged()
+    }
+
     /// Bytes that this process holds.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.storage.memory_bytes()
@@ -209,12 +223,23 @@ impl Codes {
 
     /// Approximate distances from `query`, which has as many components as rows have.
     pub(crate) fn scorer(&self, query: &[f32]) -> Approximate<'_> {
+        let query = self.codec.query(query);
+        if self.storage.is_paged() {
+            return Approximate {
+                codec: &self.codec,
+                query,
+                codes: &[],
+                factors: &[],
+                paged: Some((self, RefCell::default())),
+            };
+        }
         let bytes = self.storage.as_bytes();
         Approximate {
             codec: &self.codec,
-            query: self.codec.query(query),
+            query,
             codes: &bytes[self.codes.clone()],
             factors: bytemuck::cast_slice(&bytes[self.factors.clone()]),
+            paged: None,
         }
     }
 }
@@ -262,17 +287,67 @@ pub(crate) struct Approximate<'c> {
     query: CodeQuery,
     codes: &'c [u8],
     factors: &'c [f32],
+    /// Codes that are not in memory, and where they are copied to.
+    paged: Option<(&'c Codes, RefCell<Gathered>)>,
+}
+
+/// Copies of the codes and factors of some rows, and their numbers in it.
+#[derive(Default)]
+struct Gathered {
+    codes: Vec<u8>,
+    factors: Vec<f32>,
+    numbers: Vec<u32>,
+}
+
+impl Gathered {
+    fn read(&mut self, all: &Codes, rows: &[u32]) {
+        let (stride, per_row) = (all.codec.stride(), all.codec.factors());
+        self.codes.resize(rows.len() * stride, 0);
+        self.factors.resize(rows.len() * per_row, 0.0);
+        for (i, row) in rows.iter().enumerate() {
+            let row = *row as usize;
+            let code = &mut self.codes[i * stride..][..stride];
+            all.storage.read_into(all.codes.start + row * stride, code);
+            let factors = &mut self.factors[i * per_row..][..per_row];
+            if per_row > 0 {
+                let at = all.factors.start + row * per_row * 4;
+                all.storage.read_into(at, bytemuck::cast_slice_mut(factors));
+            }
+        }
+        self.numbers.clear();
+        self.numbers.extend(0..rows.len() as u32);
+    }
+}
+
+impl Approximate<'_> {
+    #[cold]
+    fn gather(&self, all: &Codes, gathered: &mut Gathered, rows: &[u32], out: &mut [f32]) {
+        gathered.read(all, rows);
+        let Gathered {
+            codes,
+            factors,
+            numbers,
+        } = gathered;
+        self.codec
+            .distances(&self.query, codes, factors, numbers, out);
+    }
 }
 
 impl Scorer for Approximate<'_> {
     #[inline]
     fn distances(&self, rows: &[u32], out: &mut [f32]) {
+        if let Some((all, gathered)) = &self.paged {
+            return self.gather(all, &mut gathered.borrow_mut(), rows, out);
+        }
         self.codec
             .distances(&self.query, self.codes, self.factors, rows, out);
     }
 
     #[inline]
     fn prefetch(&self, row: u32) {
+        if self.paged.is_some() {
+            return;
+        }
         let stride = self.codec.stride();
         walk::prefetch(&self.codes[row as usize * stride..][..stride]);
     }

@@ -4,6 +4,8 @@
 //! The index holds no floats: it is given the [`Vectors`] that it was built from, which may be mapped from a file when codes
 //! are walked.
 
+use std::sync::Arc;
+
 use crate::codes::{Approximate, Codes};
 use crate::error::IndexError;
 use crate::graph::build::{Finder, Plan};
@@ -132,8 +134,8 @@ pub struct Parts<B> {
 #[derive(Debug)]
 pub struct Index {
     measure: Measure,
-    graph: Graph,
-    codes: Option<Codes>,
+    graph: Arc<Graph>,
+    codes: Option<Arc<Codes>>,
 }
 
 /// Distances of the walks that look for neighbours.
@@ -236,11 +238,15 @@ impl Index {
         // Of a graph that lost more than half of its rows, what is left is not worth mending.
         let pays =
             kept.saturating_mul(REUSE_FROM) >= vectors.len() && kept * 2 >= reuse.moved.len();
+        if !(fits && pays) {
+            return Self::build_on(vectors, params, options, None);
+        }
+        let loaded = reuse.index.graph.loaded()?;
         let base = Base {
-            graph: &reuse.index.graph,
+            graph: loaded.as_ref().unwrap_or(&reuse.index.graph),
             moved: reuse.moved,
         };
-        Self::build_on(vectors, params, options, (fits && pays).then_some(base))
+        Self::build_on(vectors, params, options, Some(base))
     }
 
     fn build_on(
@@ -295,8 +301,8 @@ impl Index {
         }?;
         Ok(Self {
             measure,
-            graph,
-            codes,
+            graph: Arc::new(graph),
+            codes: codes.map(Arc::new),
         })
     }
 
@@ -313,11 +319,36 @@ impl Index {
     ) -> Result<Self, IndexError> {
         Ok(Self {
             measure,
-            graph: Graph::open(parts.graph, rows)?,
+            graph: Arc::new(Graph::open(parts.graph, rows)?),
             codes: parts
                 .codes
-                .map(|codes| Codes::open(codes, rows, dim, measure))
+                .map(|codes| Codes::open(codes, rows, dim, measure).map(Arc::new))
                 .transpose()?,
+        })
+    }
+
+    /// The same index with the bytes of a part, or of both, in another place; parts that are not given are shared. `vectors` are
+    /// what it was built from.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn moved(
+        &self,
+        vectors: &Vectors,
+        graph: Option<Storage>,
+        codes: Option<Storage>,
+    ) -> Result<Self, IndexError> {
+        let (rows, dim) = (vectors.len(), vectors.dim());
+        Ok(Self {
+            measure: self.measure,
+            graph: match graph {
+                Some(bytes) => Arc::new(Graph::open(bytes, rows)?),
+                None => Arc::clone(&self.graph),
+            },
+            codes: match codes {
+                Some(bytes) => Some(Arc::new(Codes::open(bytes, rows, dim, self.measure)?)),
+                None => self.codes.clone(),
+            },
         })
     }
 
@@ -326,20 +357,42 @@ impl Index {
     pub fn parts(&self) -> Parts<&[u8]> {
         Parts {
             graph: self.graph.as_bytes(),
-            codes: self.codes.as_ref().map(Codes::as_bytes),
+            codes: self.codes.as_ref().map(|codes| codes.as_bytes()),
         }
     }
 
     /// Bytes that this process holds, work areas of searches left out.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.graph.memory_bytes() + self.codes.as_ref().map_or(0, Codes::memory_bytes)
+        self.graph.memory_bytes() + self.codes.as_ref().map_or(0, |codes| codes.memory_bytes())
+    }
+
+    /// As [`Self::memory_bytes`], without what stays in memory when both parts are left in their files.
+    #[must_use]
+    pub fn part_memory(&self) -> usize {
+        let graph = match self.is_graph_paged() {
+            true => 0,
+            false => self.graph.part_memory(),
+        };
+        graph + self.codes.as_ref().map_or(0, |codes| codes.memory_bytes())
+    }
+
+    /// Whether the links of its graph are not in memory.
+    #[must_use]
+    pub fn is_graph_paged(&self) -> bool {
+        self.graph.is_paged()
+    }
+
+    /// Whether it has codes that are not in memory.
+    #[must_use]
+    pub fn are_codes_paged(&self) -> bool {
+        self.codes.as_ref().is_some_and(|codes| codes.is_paged())
     }
 
     /// The kind of its codes.
     #[must_use]
     pub fn quantization(&self) -> Option<Quantization> {
-        self.codes.as_ref().map(Codes::quantization)
+        self.codes.as_ref().map(|codes| codes.quantization())
     }
 
     /// The nearest of all rows, or of those that `accept` lets through, nearest first, ties by row (which of

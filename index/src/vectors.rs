@@ -69,7 +69,7 @@ impl Vectors {
     /// [`IndexError::Damaged`] if the length does not fit.
     pub fn from_storage(storage: Storage, dim: usize, rows: usize) -> Result<Self, IndexError> {
         let stride = stride(dim.max(1));
-        let len = storage.as_bytes().len();
+        let len = storage.len();
         if stride.checked_mul(4).and_then(|s| s.checked_mul(rows)) != Some(len) {
             return Err(IndexError::damaged(
                 "vectors",
@@ -102,7 +102,24 @@ impl Vectors {
     /// What is stored, padding included.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
+        if self.is_paged() {
+            return &[];
+        }
         &self.storage.as_bytes()[..self.rows * self.stride * 4]
+    }
+
+    /// Whether they are not in memory: [`Self::read_rows`] reads them then, and what borrows them has none.
+    #[must_use]
+    #[inline]
+    pub fn is_paged(&self) -> bool {
+        self.storage.is_paged()
+    }
+
+    /// Copies padded rows, `out.len() / stride` of them from `first` on, wherever they are; see [`Storage::read_into`] for
+    /// errors.
+    pub fn read_rows(&self, first: usize, out: &mut [f32]) {
+        self.storage
+            .read_into(first * self.stride * 4, bytemuck::cast_slice_mut(out));
     }
 
     /// Writes [`Self::as_bytes`].
@@ -141,7 +158,7 @@ impl Vectors {
     #[must_use]
     #[inline]
     pub fn floats(&self) -> &[f32] {
-        if self.rows == 0 {
+        if self.rows == 0 || self.is_paged() {
             // No bytes have no place and so no alignment.
             return &[];
         }

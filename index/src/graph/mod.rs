@@ -21,6 +21,7 @@
 pub(crate) mod build;
 pub(crate) mod duplicates;
 pub(crate) mod hnsw_rs;
+mod paged;
 pub(crate) mod repair;
 pub(crate) mod reuse;
 pub(crate) mod space;
@@ -33,6 +34,7 @@ use parking_lot::Mutex;
 use crate::error::IndexError;
 use crate::near::Near;
 use crate::storage::Storage;
+use paged::PagedLinks;
 use walk::{Layer, NONE, Scorer, Scratch};
 
 /// Format version.
@@ -53,7 +55,10 @@ const PART: &str = "graph";
 /// A finished graph.
 #[derive(Debug)]
 pub(crate) struct Graph {
+    /// All of it; without the links of layer 0 where these are paged.
     words: Storage,
+    /// The links of layer 0, if they are not in memory.
+    base: Option<PagedLinks>,
     rows: u32,
     m: usize,
     entry: u32,
@@ -168,6 +173,9 @@ impl Graph {
     /// # Errors
     /// [`IndexError::UnknownFormat`], or [`IndexError::Damaged`] with what does not fit.
     pub(crate) fn open(storage: Storage, rows: usize) -> Result<Self, IndexError> {
+        if storage.is_paged() {
+            return paged::open(storage, rows);
+        }
         let bytes = storage.as_bytes();
         let Ok(words) = bytemuck::try_cast_slice::<u8, u32>(bytes) else {
             return Err(IndexError::damaged(PART, "it is not made of whole words"));
@@ -198,14 +206,7 @@ impl Graph {
             check_layer(words, place, i, header)
                 .map_err(|reason| IndexError::damaged(PART, format!("layer {i}: {reason}")))?;
         }
-        let is_row = |row: &u32| *row < stored_rows;
-        let [standing, copied] = copies.clone().map(|range| &words[range]);
-        if !standing.is_sorted() || !standing.iter().chain(copied).all(is_row) {
-            return Err(IndexError::damaged(
-                PART,
-                "its list of copies does not lead to rows",
-            ));
-        }
+        check_copies(words, &copies, stored_rows)?;
         debug_assert_eq!(layers.len(), layer_count as usize);
         Ok(Self {
             rows: stored_rows,
@@ -219,7 +220,24 @@ impl Graph {
             copies,
             idle: Mutex::new(Vec::new()),
             words: storage,
+            base: None,
         })
+    }
+
+    /// The same with all of it in memory, if it is not.
+    ///
+    /// # Errors
+    /// [`IndexError::Memory`], also for what cannot be read.
+    pub(crate) fn loaded(&self) -> Result<Option<Self>, IndexError> {
+        let Some(base) = &self.base else {
+            return Ok(None);
+        };
+        let storage = base.file().load().map_err(|error| IndexError::Memory {
+            what: "the graph",
+            bytes: base.file().len(),
+            error,
+        })?;
+        Self::open(storage, self.rows as usize).map(Some)
     }
 
     /// What is stored.
@@ -231,6 +249,16 @@ impl Graph {
     pub(crate) fn memory_bytes(&self) -> usize {
         let idle: usize = self.idle.lock().iter().map(Scratch::bytes).sum();
         self.words.memory_bytes() + idle
+    }
+
+    /// The same without work areas.
+    pub(crate) fn part_memory(&self) -> usize {
+        self.words.memory_bytes()
+    }
+
+    /// Whether the links of its lowest layer are not in memory.
+    pub(crate) fn is_paged(&self) -> bool {
+        self.base.is_some()
     }
 
     pub(crate) fn rows(&self) -> u32 {
@@ -300,20 +328,35 @@ impl Graph {
             let layer = self.layer(layer);
             node = layer.below(walk::descend(&layer, scorer, node, &mut scratch));
         }
-        let base = self.layer(0);
         // The entry point leads to every row, wherever the descent ended.
         let from = [node, self.entry_row];
-        let found = match accept {
-            None => Some(walk::nearest(&base, scorer, &from, ef, &mut scratch)),
-            Some(accept) => {
-                walk::nearest_accepted(&base, scorer, &from, ef, accept, budget, &mut scratch)
+        let found = match &self.base {
+            None => {
+                let base = self.layer(0);
+                walk_base(&base, scorer, &from, ef, accept, budget, &mut scratch)
             }
+            Some(base) => walk_base(base, scorer, &from, ef, accept, budget, &mut scratch),
         };
         let mut idle = self.idle.lock();
         if idle.len() < IDLE && scratch.bytes() <= IDLE_BYTES {
             idle.push(scratch);
         }
         found
+    }
+}
+
+fn walk_base(
+    base: &impl Layer,
+    scorer: &impl Scorer,
+    from: &[u32],
+    ef: usize,
+    accept: Option<&dyn Fn(u32) -> bool>,
+    budget: usize,
+    scratch: &mut Scratch,
+) -> Option<Vec<Near>> {
+    match accept {
+        None => Some(walk::nearest(base, scorer, from, ef, scratch)),
+        Some(accept) => walk::nearest_accepted(base, scorer, from, ef, accept, budget, scratch),
     }
 }
 
@@ -337,6 +380,18 @@ fn places(header: &[u32; HEADER]) -> Vec<Place> {
             }
         })
         .collect()
+}
+
+fn check_copies(words: &[u32], copies: &[Range<usize>; 2], rows: u32) -> Result<(), IndexError> {
+    let is_row = |row: &u32| *row < rows;
+    let [standing, copied] = copies.clone().map(|range| &words[range]);
+    if !standing.is_sorted() || !standing.iter().chain(copied).all(is_row) {
+        return Err(IndexError::damaged(
+            PART,
+            "its list of copies does not lead to rows",
+        ));
+    }
+    Ok(())
 }
 
 fn check_header(header: &[u32; HEADER], rows: usize) -> Result<(), IndexError> {
