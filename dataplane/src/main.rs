@@ -38,6 +38,8 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Chooses the port of gRPC, or turns it off.
 const GRPC_OPTION: &str = "--grpc-listen (or turn it off with --grpc-listen off)";
+/// Threads that serve connections, besides those that searches may take.
+const SPARE_THREADS: usize = 2;
 /// How long requests under way may take once everything is released.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -90,7 +92,13 @@ fn serve(cli: Cli) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let runtime = match tokio::runtime::Runtime::new() {
+    // Short searches run on the threads that serve connections ([`brainy_dataplane::node`]), as many at a time as read threads:
+    // these are left for everything else.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cli.read_threads() + SPARE_THREADS)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(e) => {
             eprintln!("brainyd: cannot start: {e}");

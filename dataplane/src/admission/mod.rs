@@ -13,4 +13,4 @@ mod work;
 pub use bytes::{BODY_COPIES, ByteBudget, Charge, RequestMemory};
 pub use gate::{Gate, Visit};
 pub use metrics::AdmissionMetrics;
-pub(crate) use work::run;
+pub(crate) use work::{Threads, run};

@@ -59,11 +59,26 @@ impl<T, F: Fn(usize) -> Result<T, ServiceError>> Job<T, F> {
     }
 }
 
+/// Where the steps of a read are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// On threads of their own, as many as there are idle cores: they may take long.
+    Own,
+    /// On the thread that asks, one after the other: they are shorter than it takes to wake another. There are more threads that
+    /// serve connections than cores that may be had for this, so some are always free.
+    Here,
+}
+
 /// Takes `steps` steps, each blocking a thread, and returns what they came to, in order.
 ///
 /// # Errors
 /// Of the first step that failed.
-pub(crate) async fn run<T, F>(visit: &Visit, steps: usize, step: F) -> Result<Vec<T>, ServiceError>
+pub(crate) async fn run<T, F>(
+    visit: &Visit,
+    steps: usize,
+    threads: Threads,
+    step: F,
+) -> Result<Vec<T>, ServiceError>
 where
     T: Send + 'static,
     F: Fn(usize) -> Result<T, ServiceError> + Send + Sync + 'static,
@@ -81,11 +96,12 @@ where
     });
     let abandoned = job.interrupt.on_drop();
     let mut lanes = FuturesUnordered::new();
-    lanes.push(lane(visit, visit.slot().await?, job.clone()));
-    while lanes.len() < steps
+    lanes.push(lane(visit, visit.slot().await?, threads, job.clone()));
+    while threads == Threads::Own
+        && lanes.len() < steps
         && let Some(slot) = visit.idle_slot()
     {
-        lanes.push(lane(visit, slot, job.clone()));
+        lanes.push(lane(visit, slot, threads, job.clone()));
     }
     while let Some(ended) = lanes.next().await {
         ended?;
@@ -106,7 +122,12 @@ where
 }
 
 /// Works on a job with one core at a time.
-async fn lane<T, F>(visit: &Visit, slot: Slot, job: Arc<Job<T, F>>) -> Result<(), ServiceError>
+async fn lane<T, F>(
+    visit: &Visit,
+    slot: Slot,
+    threads: Threads,
+    job: Arc<Job<T, F>>,
+) -> Result<(), ServiceError>
 where
     T: Send + 'static,
     F: Fn(usize) -> Result<T, ServiceError> + Send + Sync + 'static,
@@ -114,6 +135,15 @@ where
     let mut slot = slot;
     loop {
         let job = job.clone();
+        if threads == Threads::Here {
+            let more = job.slice(&slot);
+            drop(slot);
+            if !more {
+                return Ok(());
+            }
+            slot = visit.slot().await?;
+            continue;
+        }
         // The core is given back when the work has stopped, also if nobody waits for it any more.
         let worked = tokio::task::spawn_blocking(move || {
             let more = job.slice(&slot);
@@ -151,19 +181,39 @@ mod tests {
     #[tokio::test]
     async fn results_come_in_order_and_the_first_failure_ends_it() {
         let visit = gate(3).enter(0).unwrap();
-        let squares = run(&visit, 1000, |n| Ok(n * n)).await.unwrap();
+        let squares = run(&visit, 1000, Threads::Own, |n| Ok(n * n))
+            .await
+            .unwrap();
         assert!(
             squares
                 .iter()
                 .enumerate()
                 .all(|(n, square)| n * n == *square)
         );
-        assert_eq!(run(&visit, 0, Ok).await.unwrap(), Vec::<usize>::new());
-        let failed = run(&visit, 1000, |n| match n {
+        assert_eq!(
+            run(&visit, 0, Threads::Own, Ok).await.unwrap(),
+            Vec::<usize>::new()
+        );
+        let failed = run(&visit, 1000, Threads::Own, |n| match n {
             500.. => Err(ServiceError::BadRequest("no".to_owned())),
             n => Ok(n),
         });
         assert!(matches!(failed.await, Err(ServiceError::BadRequest(_))));
+    }
+
+    #[tokio::test]
+    async fn short_steps_are_taken_by_who_asks() {
+        let gate = gate(2);
+        let visit = gate.enter(0).unwrap();
+        let here = std::thread::current().id();
+        let at = run(&visit, 50, Threads::Here, |n| {
+            Ok((n, std::thread::current().id()))
+        });
+        let at = at.await.unwrap();
+        assert!(at.iter().enumerate().all(|(n, at)| *at == (n, here)));
+        assert_eq!(gate.running(), 0);
+        let elsewhere = run(&visit, 1, Threads::Own, |_| Ok(std::thread::current().id()));
+        assert_ne!(elsewhere.await.unwrap()[0], here);
     }
 
     #[tokio::test]
@@ -188,7 +238,7 @@ mod tests {
         let (begun_in, begun) = oneshot::channel();
         let begun_in = Mutex::new(Some(begun_in));
         let batch = tokio::spawn(async move {
-            run(&batch, 200, move |_| {
+            run(&batch, 200, Threads::Own, move |_| {
                 if let Some(begun) = begun_in.lock().take() {
                     begun.send(()).unwrap();
                 }
@@ -203,7 +253,10 @@ mod tests {
             .await
         });
         begun.await.unwrap();
-        let seen = run(&small, 1, move |_| Ok(taken.load(Ordering::Relaxed))).await;
+        let seen = run(&small, 1, Threads::Own, move |_| {
+            Ok(taken.load(Ordering::Relaxed))
+        })
+        .await;
         let seen = seen.unwrap()[0];
         assert!(seen < 100, "{seen} of 200 steps came before it");
         assert_eq!(batch.await.unwrap().unwrap().len(), 200);
@@ -217,7 +270,7 @@ mod tests {
         let begun_in = Mutex::new(Some(begun_in));
         let (ended_in, ended) = mpsc::channel();
         let running = tokio::spawn(async move {
-            run(&first, 1, move |_| {
+            run(&first, 1, Threads::Own, move |_| {
                 begun_in.lock().take().map(|begun| begun.send(()));
                 while crate::engine::interrupt::check().is_ok() {
                     std::thread::yield_now();
@@ -229,7 +282,7 @@ mod tests {
         });
         begun.await.unwrap();
         let second = gate.enter(10).unwrap();
-        let mut in_line = Box::pin(run(&second, 1, Ok));
+        let mut in_line = Box::pin(run(&second, 1, Threads::Own, Ok));
         assert!(futures::poll!(in_line.as_mut()).is_pending());
         assert_eq!((gate.running(), gate.waiting()), (1, 1));
         drop(in_line);
@@ -237,7 +290,7 @@ mod tests {
         running.abort();
         assert!(running.await.unwrap_err().is_cancelled());
         // Only when the work has stopped.
-        assert_eq!(run(&second, 1, Ok).await.unwrap(), [0]);
+        assert_eq!(run(&second, 1, Threads::Own, Ok).await.unwrap(), [0]);
         ended.recv().unwrap();
     }
 
@@ -246,13 +299,13 @@ mod tests {
         let gate = gate(1);
         let visit = gate.enter(0).unwrap();
         let panicking = tokio::spawn(async move {
-            run(&visit, 1, |_| -> Result<(), ServiceError> {
+            run(&visit, 1, Threads::Own, |_| -> Result<(), ServiceError> {
                 panic!("on purpose")
             })
             .await
         });
         assert!(panicking.await.unwrap_err().is_panic());
         let visit = gate.enter(0).unwrap();
-        assert_eq!(run(&visit, 1, Ok).await.unwrap(), [0]);
+        assert_eq!(run(&visit, 1, Threads::Own, Ok).await.unwrap(), [0]);
     }
 }

@@ -25,6 +25,11 @@ use crate::engine::{EngineError, compaction};
 const TICK: Duration = Duration::from_millis(200);
 /// A successor reads the log from where segments end: more slots than this are not left to it, however small they are.
 const MAX_REPLAY: u64 = 512;
+/// A partition that nobody has written to for so long has its segment made before it is due, so that what was loaded in bulk
+/// is indexed soon. It takes a part of a full buffer ([`IDLE_PART`]): a trickle must not become a segment per write.
+const IDLE: Duration = Duration::from_secs(3);
+/// One in so many of `flush_bytes`.
+const IDLE_PART: u64 = 64;
 /// How often the collector runs, as a part of the grace period.
 const COLLECT_EVERY: u32 = 4;
 
@@ -50,6 +55,7 @@ pub(super) async fn run(
         owner,
         epoch,
         flushed: Instant::now(),
+        written: (LogPosition::default(), Instant::now()),
         collected: Instant::now(),
     };
     loop {
@@ -103,10 +109,21 @@ struct Maintenance {
     epoch: u64,
     collector: Collector,
     flushed: Instant,
+    /// How far the log was at some look, and when it was first found there.
+    written: (LogPosition, Instant),
     collected: Instant,
 }
 
 impl Maintenance {
+    /// Whether nobody wrote for a while.
+    fn is_idle(&mut self) -> bool {
+        let position = self.machine.state().position();
+        if self.written.0 != position {
+            self.written = (position, Instant::now());
+        }
+        self.written.1.elapsed() >= IDLE
+    }
+
     async fn round(&mut self) -> Result<(), Stop> {
         let settings = self.context.settings();
         let unflushed = self.machine.state().stats().unflushed_bytes;
@@ -116,8 +133,9 @@ impl Maintenance {
         let unflushed = unflushed as u64;
         let long = self.replay_length() >= MAX_REPLAY;
         let asked = self.machine.must_flush();
+        let idle = self.is_idle() && unflushed >= settings.flush_bytes / IDLE_PART;
         if unflushed >= settings.flush_bytes
-            || (unflushed > 0 && (old || over_budget || long || asked))
+            || (unflushed > 0 && (old || over_budget || long || asked || idle))
         {
             self.flush().await?;
             self.flushed = Instant::now();

@@ -2,17 +2,22 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::time::Duration;
 
 use brainy_coordination::types::PartitionId;
 use futures::future::try_join_all;
 
 use super::Node;
+use super::host::Pace;
 use super::merge::{add_counts, merge_lists};
 use super::rpc::{PartitionFigures, ReadAnswer, ReadQuery};
-use crate::admission;
+use crate::admission::{self, Threads};
 use crate::engine::{EngineError, is_similarity};
 use crate::error::ServiceError;
 use crate::model::{Consistency, ReadOptions, ScoredPoint, ScrollPage, VectorSchema};
+
+/// Searches that are expected to be over by then are not worth a thread of their own: waking one takes a tenth of it.
+const BRIEF: Duration = Duration::from_micros(500);
 
 impl Node {
     /// Reads `partitions`, all of one collection and all hosted here, after making each as fresh as asked.
@@ -62,8 +67,11 @@ impl Node {
         let steps = hosts.len() * parts;
         let query = Arc::new(query);
         let asked = query.clone();
+        let threads = place(&query, hosts.iter().map(|host| host.pace()), parts);
         let read = move |step: usize| {
-            let state = hosts[step / parts].machine().state();
+            let host = &hosts[step / parts];
+            let state = host.machine().state();
+            let _timed = matches!(&*asked, ReadQuery::Search(_)).then(|| host.pace().time());
             match &*asked {
                 ReadQuery::Search(requests) if !requests.is_empty() => {
                     let hits = state.search(&requests[step % parts]).map_err(refused)?;
@@ -73,7 +81,7 @@ impl Node {
             }
         };
         let results = match &visit {
-            Some(visit) => admission::run(visit, steps, read).await?,
+            Some(visit) => admission::run(visit, steps, threads, read).await?,
             None => (0..steps).map(read).collect::<Result<_, _>>()?,
         };
         // After reading: what was seen is at most what is there now, and all of that is durable.
@@ -106,6 +114,19 @@ fn refused(error: EngineError) -> ServiceError {
         EngineError::Invalid { .. } => ServiceError::BadRequest(error.to_string()),
         EngineError::Interrupted => ServiceError::Unavailable(error.to_string()),
         other => ServiceError::Internal(other.to_string()),
+    }
+}
+
+/// Where the steps of `query` are taken: here if all of them together are expected to take less than [`BRIEF`].
+fn place<'h>(query: &ReadQuery, paces: impl Iterator<Item = &'h Pace>, parts: usize) -> Threads {
+    let expected: Option<Duration> = match query {
+        ReadQuery::Search(_) => paces.map(Pace::expected).sum(),
+        _ => None,
+    };
+    let parts = u32::try_from(parts).unwrap_or(u32::MAX);
+    match expected.map(|each| each.saturating_mul(parts)) {
+        Some(all) if all <= BRIEF => Threads::Here,
+        _ => Threads::Own,
     }
 }
 

@@ -221,6 +221,34 @@ async fn bodies_that_are_not_json_say_where() {
 }
 
 #[tokio::test]
+async fn a_list_is_not_read_as_an_object_and_a_key_takes_no_clauses() {
+    let server = Server::with_points().await;
+    let count = |body| server.post("/collections/c/points/count", body);
+    for body in [
+        json!([]),
+        json!([null, null]),
+        json!({"filter": [null, null]}),
+        json!({"filter": {"must": [[null, null]]}}),
+        json!({"filter": {"min_should": {"conditions": [[null, null]], "min_count": 1}}}),
+        json!({"filter": {"min_should": [[], 1]}}),
+        json!({"filter": {"must": {"key": "a", "match": [1]}}}),
+        json!({"filter": {"must": {"key": "a", "range": [1, null, 2]}}}),
+    ] {
+        let text = body.to_string();
+        let error = count(body).await.error(400);
+        assert!(error.contains("object"), "{text}: {error}");
+    }
+    for clauses in [
+        json!({"key": "a", "must": []}),
+        json!({"key": "a", "min_should": {"conditions": [], "min_count": 1}}),
+        json!({"key": "a", "match": {"value": 1}, "should": [{}]}),
+    ] {
+        let error = count(json!({"filter": {"must": clauses}})).await.error(400);
+        assert!(error.contains("'key'"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn only_plain_json_is_accepted() {
     let server = Server::with_points().await;
     let request = |name: &str, value: &str| {

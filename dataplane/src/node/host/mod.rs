@@ -8,6 +8,7 @@ mod adopt;
 mod flush;
 mod fresh;
 mod news;
+mod pace;
 mod steps;
 
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use brainy_coordination::types::{InstanceId, LogPosition, Nonce, PartitionId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+
+pub(in crate::node) use pace::Pace;
 
 use super::context::Context;
 use super::machine::PartitionMachine;
@@ -52,6 +55,7 @@ pub(super) struct Host {
     partition: PartitionId,
     context: Arc<Context>,
     machine: Arc<Machine>,
+    pace: Pace,
     /// `None` while the partition is loading or owned; the owner has the replica then.
     replica: tokio::sync::Mutex<Option<Replica<Machine>>>,
     local: watch::Sender<Local>,
@@ -91,6 +95,7 @@ impl Host {
             finished: CancellationToken::new(),
             context,
             machine: Arc::new(machine),
+            pace: Pace::default(),
             replica: tokio::sync::Mutex::new(None),
             local: watch::Sender::new(Local::Nothing),
             state: Mutex::default(),
@@ -110,6 +115,12 @@ impl Host {
     #[must_use]
     pub(super) fn machine(&self) -> &Arc<Machine> {
         &self.machine
+    }
+
+    /// How long searches take here.
+    #[must_use]
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// What is going on.
