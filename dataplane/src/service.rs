@@ -11,8 +11,8 @@ use brainy_coordination::types::InstanceId;
 use crate::error::ServiceError;
 use crate::model::{
     CollectionChange, CollectionSettings, CountRequest, FacetCount, FacetRequest, ListRequest,
-    ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest, SearchRequest,
-    WriteOp, WriteOptions, WriteReceipt,
+    PointId, PointVersions, ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage,
+    ScrollRequest, SearchRequest, WriteOp, WriteOptions, WriteReceipt,
 };
 use crate::snapshots::SnapshotService;
 
@@ -149,6 +149,17 @@ pub trait DataService: Send + Sync + 'static {
         request: RetrieveRequest,
         options: ReadOptions,
     ) -> Result<Vec<Record>, ServiceError>;
+    /// Versions of points by id, where several instances write; unknown ids are left out.
+    async fn versions(
+        &self,
+        _collection: &str,
+        _ids: Vec<PointId>,
+        _options: ReadOptions,
+    ) -> Result<Vec<PointVersions>, ServiceError> {
+        Err(ServiceError::Unsupported(
+            "versions of points without --multi-writer".to_owned(),
+        ))
+    }
     /// One page in id order.
     async fn scroll(
         &self,

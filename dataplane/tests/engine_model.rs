@@ -184,6 +184,7 @@ impl Owner {
                     point.vectors = prepared(self.measure, &point.vectors);
                     self.model.insert(point.id, point);
                 }
+                Change::Merge(id, _) => panic!("{id} is not merged here"),
                 Change::Delete(id) => {
                     self.model.remove(id);
                 }
@@ -512,6 +513,7 @@ proptest! {
                     match change {
                         Change::Put(p) => model.insert(p.id, p.clone()),
                         Change::Delete(id) => model.remove(id),
+                        Change::Merge(id, _) => panic!("{id} is not merged here"),
                     };
                 }
             }

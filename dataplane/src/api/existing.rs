@@ -59,6 +59,7 @@ fn named(op: &WriteOp) -> Vec<PointId> {
         | WriteOp::OverwritePayload { selector, .. }
         | WriteOp::DeletePayload { selector, .. }
         | WriteOp::ClearPayload(selector)
+        | WriteOp::Adjust { selector, .. }
         | WriteOp::DeleteVectors { selector, .. } => match selector {
             Selector::Ids(ids) => ids.clone(),
             Selector::Filter(_) => Vec::new(),
@@ -66,6 +67,7 @@ fn named(op: &WriteOp) -> Vec<PointId> {
         WriteOp::UpdateVectors(updates) | WriteOp::UpdateVectorsIf { updates, .. } => {
             updates.iter().map(|update| update.id).collect()
         }
+        WriteOp::Seeing { op, .. } => return named(op),
         WriteOp::Upsert(_) | WriteOp::UpsertIf { .. } | WriteOp::Delete(_) => Vec::new(),
     };
     let mut seen = std::collections::BTreeSet::new();

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::errors::{Answer, ApiError};
 use super::guard::{Class, REQUEST_ID};
 use super::session::Session;
+use super::versions::CONTEXT;
 use crate::error::ServiceError;
 use crate::model::{Consistency, ReadOptions, WriteOptions, WriteReceipt};
 use crate::service::{DataService, Limits};
@@ -37,6 +38,8 @@ pub(super) struct Params {
     pub(super) read: ReadOptions,
     /// What the client has seen.
     pub(super) session: Session,
+    /// What the client of a write has seen of its point.
+    pub(super) context: Option<String>,
     /// Identity of a write, from the client or random.
     pub(super) request_id: Nonce,
 }
@@ -102,6 +105,14 @@ impl Params {
         } else {
             ReadOptions::default()
         };
+        let context = match header_text(headers, CONTEXT)? {
+            Some(_) if class != Class::Write => {
+                return Err(ApiError::bad_request(format!(
+                    "header '{CONTEXT}': only writes of points have a context"
+                )));
+            }
+            context => context.map(str::to_owned),
+        };
         let request_id = match header_text(headers, REQUEST_ID)? {
             Some(text) if class == Class::Write => Uuid::try_parse(text)
                 .map(|id| Nonce(id.as_u128()))
@@ -119,6 +130,7 @@ impl Params {
             timeout,
             read,
             session,
+            context,
             request_id,
         })
     }

@@ -53,6 +53,7 @@ mod snapshots;
 mod strict;
 mod unsupported;
 pub mod vector;
+mod versions;
 
 use std::sync::Arc;
 
@@ -104,6 +105,8 @@ fn table() -> Routes {
         .merge(ops::routes())
         .merge(events::routes())
         .merge(snapshots::routes())
+        .merge(versions::reads())
+        .merge(versions::writes())
 }
 
 /// The API over one service, with what its routers share.

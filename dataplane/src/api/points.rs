@@ -15,6 +15,7 @@ use super::extract::{Call, Path, UpdateResult};
 use super::guard::Class;
 use super::routes::Routes;
 use super::strict::Strict;
+use super::versions::{refuse_in_batch, seeing};
 use crate::error::ServiceError;
 use crate::model::WriteOptions;
 
@@ -164,6 +165,7 @@ pub(super) async fn write(
     if let Some(strict) = Strict::of(call, &collection)? {
         strict.write(&op)?;
     }
+    let op = seeing(call, &collection, op)?;
     let missing = missing(call, name, &op).await?;
     let receipt = call.service.write(name, op, call.write_options()).await?;
     call.params.session.wrote(&receipt.token);
@@ -182,6 +184,7 @@ pub(super) async fn write_all(
 ) -> Result<Vec<UpdateResult>, ServiceError> {
     let (name, collection) = call.collection(name).await?;
     let name = name.as_str();
+    refuse_in_batch(call)?;
     let ops = dto.into_ops(Checks {
         schema: &collection.spec.schema,
         limits: &call.limits,

@@ -191,7 +191,9 @@ impl<'c> Strict<'c> {
             | WriteOp::SetPayload { selector, .. }
             | WriteOp::OverwritePayload { selector, .. }
             | WriteOp::DeletePayload { selector, .. }
+            | WriteOp::Adjust { selector, .. }
             | WriteOp::DeleteVectors { selector, .. } => selected(selector),
+            WriteOp::Seeing { op, .. } => self.write(op),
         }
     }
 

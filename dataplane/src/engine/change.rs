@@ -1,9 +1,13 @@
 //! The physical log entry: what a write did to single points. Replaying it needs no evaluation, so that every replica ends
 //! up with the same state whatever its own state was when a filter was evaluated.
 //!
+//! Where several instances write to a partition at once, the log carries what each write adds to the state of a point instead.
+//! Replicas merge it, so that all come to the same state whatever the order.
+//!
 //! Encoding: one byte format version, then MessagePack: the version of the collection's vectors that the changes were made with,
-//! and the changes. Format 2 has no such version, which then is 0.
+//! and the changes. Format 2 has no such version, which then is 0. Format 4 is that of entries with merges.
 
+use brainy_conflict::{Blob, PointState};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +17,8 @@ use super::error::EngineError;
 
 /// Format version of log entries.
 const FORMAT: u8 = 3;
+/// That of entries that are merged: a build that does not merge refuses them by name.
+const MERGED: u8 = 4;
 /// That of entries without a version of the schema.
 const WITHOUT_SCHEMA: u8 = 2;
 
@@ -23,6 +29,38 @@ pub enum Change {
     Put(Point),
     /// It is gone.
     Delete(PointId),
+    /// This is merged into its state.
+    Merge(PointId, Delta),
+}
+
+/// What a write adds to the state of a point, encoded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Delta(Blob);
+
+impl Delta {
+    /// Encodes a write.
+    ///
+    /// # Errors
+    /// [`EngineError::Encode`].
+    pub fn new(state: &PointState) -> Result<Self, EngineError> {
+        let bytes = state.encode().map_err(|e| EngineError::Encode {
+            what: "version of a point",
+            reason: e.to_string(),
+        })?;
+        Ok(Self(Blob(bytes.into())))
+    }
+
+    /// The write.
+    ///
+    /// # Errors
+    /// [`EngineError::Decode`].
+    pub fn decode(&self) -> Result<PointState, EngineError> {
+        PointState::decode(&self.0.0).map_err(|e| EngineError::Decode {
+            what: "version of a point",
+            reason: e.to_string(),
+        })
+    }
 }
 
 /// What a write did.
@@ -41,7 +79,7 @@ impl Change {
     pub fn id(&self) -> PointId {
         match self {
             Change::Put(point) => point.id,
-            Change::Delete(id) => *id,
+            Change::Delete(id) | Change::Merge(id, _) => *id,
         }
     }
 }
@@ -51,7 +89,8 @@ impl Change {
 /// # Errors
 /// [`EngineError::Encode`].
 pub fn encode(schema: u64, changes: &[Change]) -> Result<Bytes, EngineError> {
-    let mut bytes = vec![FORMAT];
+    let merged = changes.iter().any(|c| matches!(c, Change::Merge(..)));
+    let mut bytes = vec![if merged { MERGED } else { FORMAT }];
     rmp_serde::encode::write(&mut bytes, &(schema, changes)).map_err(|e| EngineError::Encode {
         what: "log entry",
         reason: e.to_string(),
@@ -71,11 +110,11 @@ pub fn decode(bytes: &[u8]) -> Result<LogEntry, EngineError> {
     let (format, body) = bytes
         .split_first()
         .ok_or_else(|| error("it is empty".into()))?;
-    if ![FORMAT, WITHOUT_SCHEMA].contains(format) {
+    if ![MERGED, FORMAT, WITHOUT_SCHEMA].contains(format) {
         return Err(EngineError::UnknownFormat {
             what: "log entry".into(),
             found: u32::from(*format),
-            supported: u32::from(FORMAT),
+            supported: u32::from(MERGED),
         });
     }
     let mut rest = body;

@@ -5,11 +5,13 @@
 //! the other. Long reads let go of the lock every [`STRIDE`] slots.
 //!
 //! Memory per slot: [`SLOT_BYTES`], the payload's bytes, 8 bytes a dense field and 4 a component (padded to 64 bytes), 48
-//! bytes a sparse field and 8 an index; deletions have neither payload nor vectors.
+//! bytes a sparse field and 8 an index; deletions have neither payload nor vectors. What several instances write has a state as
+//! well, live or deleted: its bytes and [`STATE_BYTES`].
 
 mod rows;
+mod states;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +35,8 @@ use super::terms::{Frequencies, TermCounts};
 const STRIDE: usize = 1024;
 /// Bytes of a slot and its place in the order of ids, without payload and vectors.
 const SLOT_BYTES: usize = size_of::<Slot>() + 40;
+/// Bytes of a state's place.
+const STATE_BYTES: usize = 48;
 /// A slot that was not superseded.
 const NEVER: u64 = u64::MAX;
 /// No earlier slot.
@@ -104,6 +108,8 @@ struct Inner {
     sparse: Vec<Vec<Option<SparseVector>>>,
     /// Of each sparse field whose terms have weights: what its live vectors have.
     terms: Vec<Option<TermCounts>>,
+    /// States of slots, where several instances write.
+    states: HashMap<u32, Box<[u8]>>,
     /// Newest slot of each id.
     newest: BTreeMap<PointId, u32>,
     /// Points that are not superseded.
@@ -111,6 +117,8 @@ struct Inner {
     bytes: usize,
     last: LogPosition,
 }
+
+pub(crate) use states::Newest;
 
 /// See the module.
 #[derive(Debug)]
@@ -163,6 +171,7 @@ impl Inner {
             dense: columns.collect(),
             sparse: vec![Vec::new(); schema.sparse_vectors.len()],
             terms: TermCounts::of_fields(schema),
+            states: HashMap::new(),
             newest: BTreeMap::new(),
             live: 0,
             bytes: 0,
@@ -180,8 +189,13 @@ impl Inner {
         version: LogPosition,
         born: u64,
         put: Option<(Box<[u8]>, &dyn RowVectors)>,
+        state: Option<Box<[u8]>>,
     ) -> bool {
         let slot = self.slots.len() as u32;
+        if let Some(state) = state {
+            self.bytes += STATE_BYTES + state.len();
+            self.states.insert(slot, state);
+        }
         let previous = self.newest.insert(id, slot);
         let ended = previous.is_some_and(|p| self.end(p, born));
         self.live += usize::from(put.is_some());
@@ -259,16 +273,23 @@ impl Memtable {
         born: u64,
         payload: Vec<u8>,
         vectors: &Vectors,
+        state: Option<Box<[u8]>>,
     ) {
         let schema = &self.schema;
         let row = Named { schema, vectors };
         let put = Some((payload.into(), &row as &dyn RowVectors));
-        self.inner.write().add(id, version, born, put);
+        self.inner.write().add(id, version, born, put, state);
     }
 
     /// Adds a deletion.
-    pub(crate) fn delete(&self, id: PointId, version: LogPosition, born: u64) {
-        self.inner.write().add(id, version, born, None);
+    pub(crate) fn delete(
+        &self,
+        id: PointId,
+        version: LogPosition,
+        born: u64,
+        state: Option<Box<[u8]>>,
+    ) {
+        self.inner.write().add(id, version, born, None, state);
     }
 
     /// Whether the id has a point that is not superseded.
@@ -317,10 +338,10 @@ impl Memtable {
         inner.slots.len()
     }
 
-    /// The newest change of every id, in id order.
+    /// The newest change of every id, with its state if it has one, in id order.
     pub(crate) fn latest<E>(
         &self,
-        mut each: impl FnMut(PointId, LogPosition, Latest<'_>) -> Result<(), E>,
+        mut each: impl FnMut(PointId, LogPosition, Latest<'_>, Option<&[u8]>) -> Result<(), E>,
     ) -> Result<(), E> {
         let inner = self.inner.read();
         for (id, number) in &inner.newest {
@@ -330,7 +351,8 @@ impl Memtable {
                 Some(payload) => Latest::Put(payload, &vectors),
                 None => Latest::Deleted,
             };
-            each(*id, slot.version, change)?;
+            let state = inner.states.get(number).map(AsRef::as_ref);
+            each(*id, slot.version, change, state)?;
         }
         Ok(())
     }
@@ -358,7 +380,8 @@ impl Memtable {
             };
             let put = slot.payload.clone();
             let put = put.map(|payload| (payload, &vectors as &dyn RowVectors));
-            kept.add(slot.id, slot.version, slot.born, put);
+            let state = inner.states.get(&number).cloned();
+            kept.add(slot.id, slot.version, slot.born, put, state);
             // Whatever ended it, here or in a newer layer, ended it in the copy too.
             let dead = slot.dead.load(Ordering::Relaxed);
             if dead != NEVER {

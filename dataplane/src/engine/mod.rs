@@ -15,6 +15,7 @@
 //! | [`distance`] | measures and scores |
 //! | [`change`] | the physical log entry |
 //! | [`mod@resolve`] | from what a user asked for to changes |
+//! | [`merging`] | the same where several instances write at once |
 //! | [`filter`], [`path`], [`payload`] | payloads and conditions on them |
 //! | `schema`, `stored`, `fields` | vectors checked, borrowed from a layer, presented in another schema |
 //! | [`interrupt`] | stopping a read that nobody waits for |
@@ -41,6 +42,7 @@ pub mod filter;
 mod formula;
 pub mod interrupt;
 mod memtable;
+pub mod merging;
 mod objective;
 pub mod partition;
 pub mod path;
@@ -57,7 +59,7 @@ pub mod text;
 mod values;
 
 pub use brainy_index::dense::{BuildOptions, GraphBuilder};
-pub use change::{Change, LogEntry};
+pub use change::{Change, Delta, LogEntry};
 pub use error::EngineError;
 pub(crate) use fields::{forget_dropped, has_all};
 pub use interrupt::Interrupt;

@@ -93,6 +93,14 @@ pub fn resolve(op: &WriteOp, view: &dyn PointView) -> Result<Vec<Change>, Engine
         } => upsert_if(points, *mode, filter.as_ref(), view),
         WriteOp::UpdateVectors(updates) => update_vectors(updates, None, view),
         WriteOp::UpdateVectorsIf { updates, filter } => update_vectors(updates, Some(filter), view),
+        WriteOp::Adjust { .. } => Err(EngineError::invalid(
+            "the operation",
+            "counters and sets need --multi-writer and --conflict-resolution crdt",
+        )),
+        WriteOp::Seeing { .. } => Err(EngineError::invalid(
+            "the context of the write",
+            "contexts need --multi-writer and --conflict-resolution vector-clock",
+        )),
         WriteOp::DeleteVectors { selector, names } => {
             let mut changes = Vec::new();
             for id in select(selector, view)? {
@@ -220,6 +228,8 @@ impl Overlay {
             let (id, point) = match change {
                 Change::Put(point) => (point.id, Some(point.clone())),
                 Change::Delete(id) => (*id, None),
+                // Merges are staged by their writer ([`super::merging`]); here they meet nobody.
+                Change::Merge(..) => continue,
             };
             self.pending.insert(id, (sequence, point));
         }

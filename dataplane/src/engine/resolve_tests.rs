@@ -31,6 +31,7 @@ impl Map {
                 Change::Delete(id) => {
                     self.0.remove(id);
                 }
+                Change::Merge(id, _) => panic!("{id} is not merged here"),
             }
         }
     }

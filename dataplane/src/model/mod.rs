@@ -13,6 +13,7 @@ mod size;
 mod strict;
 mod token;
 mod vector;
+mod versions;
 
 pub use collection::{
     ChangeError, CollectionChange, CollectionPatch, CollectionSettings, NewVector, Tuning,
@@ -30,13 +31,14 @@ pub use listing::{
 pub use point::{Payload, Point, PointId, PointIdError};
 pub use query::{Objective, Pair, SearchQuery};
 pub use request::{
-    CodeUse, Consistency, CountRequest, PayloadSelector, ReadOptions, Record, RetrieveRequest,
-    ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, Selector, UpdateMode, VectorSelector,
-    VectorUpdate, WriteOp, WriteOptions, WriteReceipt,
+    CodeUse, Consistency, CountRequest, FieldChange, PayloadSelector, ReadOptions, Record,
+    RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, Selector, UpdateMode,
+    VectorSelector, VectorUpdate, WriteOp, WriteOptions, WriteReceipt,
 };
 pub use strict::{MultivectorLimit, SparseLimit, StrictMode};
 pub use token::{Seen, Token, TokenError};
 pub use vector::{MultiVector, Vector, VectorError, Vectors};
+pub use versions::{PointVersions, SiblingVersion, VersionContents};
 
 pub use brainy_index::sparse::SparseVector;
 

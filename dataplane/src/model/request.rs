@@ -1,5 +1,6 @@
 //! Requests and answers of the data path, already validated and free of HTTP.
 
+use brainy_conflict::VectorClock;
 use brainy_coordination::types::{LogPosition, Nonce};
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +90,47 @@ pub enum WriteOp {
         /// Names of vectors.
         names: Vec<String>,
     },
+    /// Change counters and sets in payloads; where several instances write, with fields that merge.
+    Adjust {
+        /// Which points.
+        selector: Selector,
+        /// What to change, one after the other.
+        ops: Vec<FieldChange>,
+    },
+    /// A write of one point by a client that says which versions of it it has seen; where several instances write and concurrent versions
+    /// are kept.
+    Seeing {
+        /// What it has seen.
+        context: VectorClock,
+        /// The write.
+        op: Box<WriteOp>,
+    },
+}
+
+/// A change of a field that loses nothing to concurrent ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FieldChange {
+    /// Add to a number.
+    Increment {
+        /// Dotted path.
+        path: String,
+        /// How much; below 0 to take away.
+        by: i64,
+    },
+    /// Add elements to a list that is a set.
+    Add {
+        /// Dotted path.
+        path: String,
+        /// Texts, whole numbers, booleans.
+        elements: Vec<serde_json::Value>,
+    },
+    /// Take elements out of a list that is a set.
+    Remove {
+        /// Dotted path.
+        path: String,
+        /// As they were added.
+        elements: Vec<serde_json::Value>,
+    },
 }
 
 impl WriteOp {
@@ -105,6 +147,7 @@ impl WriteOp {
             Self::UpdateVectors(updates) | Self::UpdateVectorsIf { updates, .. } => {
                 Box::new(updates.iter().flat_map(|update| names(&update.vectors)))
             }
+            Self::Seeing { op, .. } => op.vector_names(),
             _ => Box::new(std::iter::empty()),
         }
     }

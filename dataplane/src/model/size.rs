@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Payload, Point, Selector, Vector, Vectors, WriteOp};
+use super::{FieldChange, Payload, Point, Selector, Vector, Vectors, WriteOp};
 
 /// An allocation's share of bookkeeping, and the word that points to it.
 const NODE: usize = 32;
@@ -75,6 +75,17 @@ impl WriteOp {
                 selector: s,
                 names: keys,
             } => selector(s) + keys.iter().map(|k| NODE + k.len()).sum::<usize>(),
+            WriteOp::Adjust { selector: s, ops } => {
+                let op = |op: &FieldChange| match op {
+                    FieldChange::Increment { path, .. } => path.len(),
+                    FieldChange::Add { path, elements }
+                    | FieldChange::Remove { path, elements } => {
+                        path.len() + elements.iter().map(value).sum::<usize>()
+                    }
+                };
+                selector(s) + ops.iter().map(|o| NODE + op(o)).sum::<usize>()
+            }
+            WriteOp::Seeing { context, op } => context.0.len() * NODE + op.memory_bytes(),
         };
         NODE + body
     }

@@ -166,6 +166,7 @@ fn read_partition(
                 .collect::<Result<_, _>>()?,
         ),
         ReadQuery::Retrieve(r) => ReadAnswer::Retrieve(state.retrieve(r).map_err(refused)?),
+        ReadQuery::Versions(ids) => ReadAnswer::Versions(state.versions(ids).map_err(refused)?),
         ReadQuery::Scroll(r) => ReadAnswer::Scroll(state.scroll(r).map_err(refused)?),
         ReadQuery::Count(r) => ReadAnswer::Count(state.count(r).map_err(refused)? as u64),
         ReadQuery::List(requests) => ReadAnswer::List(
@@ -229,6 +230,15 @@ pub(super) fn merge(
             }
             records.sort_by_key(|r| order.get(&r.id).copied().unwrap_or(usize::MAX));
             ReadAnswer::Retrieve(records)
+        }
+        ReadQuery::Versions(_) => {
+            let mut found = Vec::new();
+            for answer in answers {
+                if let ReadAnswer::Versions(part) = answer {
+                    found.extend(part);
+                }
+            }
+            ReadAnswer::Versions(found)
         }
         ReadQuery::Scroll(request) => {
             let mut page = ScrollPage::default();

@@ -158,13 +158,9 @@ fn parts(count: u64, distance: Distance, writes: &[Vec<Change>; 3]) -> Vec<Part>
     let parts: Vec<Part> = (0..count).map(|_| Part::new(distance)).collect();
     for (i, part) in (0..count).zip(&parts) {
         for (seq, changes) in (1..).zip(writes) {
-            let mine = changes.iter().filter(|change| {
-                let id = match change {
-                    Change::Put(point) => point.id,
-                    Change::Delete(id) => *id,
-                };
-                matches!(id, PointId::Num(n) if n % count == i)
-            });
+            let mine = changes
+                .iter()
+                .filter(|change| matches!(change.id(), PointId::Num(n) if n % count == i));
             let mine: Vec<Change> = mine.cloned().map(|c| prepared(c, distance)).collect();
             part.write(seq, &mine);
             if seq < 3 {
@@ -219,6 +215,7 @@ fn model(writes: &[Vec<Change>; 3], distance: Distance) -> BTreeMap<PointId, Poi
         match prepared(change.clone(), distance) {
             Change::Put(point) => points.insert(point.id, point),
             Change::Delete(id) => points.remove(&id),
+            Change::Merge(id, _) => panic!("{id} is not merged here"),
         };
     }
     points

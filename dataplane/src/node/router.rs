@@ -114,6 +114,19 @@ pub(super) fn split(collection: &Collection, op: WriteOp) -> BTreeMap<PartitionI
                 names: names.clone(),
             })
         }
+        WriteOp::Adjust { selector, ops } => {
+            with_selector(collection, selector, |selector| WriteOp::Adjust {
+                selector,
+                ops: ops.clone(),
+            })
+        }
+        WriteOp::Seeing { context, op } => split(collection, *op)
+            .into_iter()
+            .map(|(p, op)| {
+                let (context, op) = (context.clone(), Box::new(op));
+                (p, WriteOp::Seeing { context, op })
+            })
+            .collect(),
         WriteOp::DeletePayload { selector, keys } => {
             with_selector(collection, selector, |selector| WriteOp::DeletePayload {
                 selector,

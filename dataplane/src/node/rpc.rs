@@ -22,8 +22,8 @@ use crate::api::body::discard;
 use crate::error::ServiceError;
 use crate::events::websocket;
 use crate::model::{
-    CountRequest, FacetCount, FacetRequest, ListRequest, ReadOptions, Record, RetrieveRequest,
-    ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, Token, WriteOp,
+    CountRequest, FacetCount, FacetRequest, ListRequest, PointId, PointVersions, ReadOptions,
+    Record, RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, Token, WriteOp,
 };
 use crate::node::Node;
 use crate::transport::{Answer, Call, ClientTls, HttpClient, TransportError};
@@ -79,6 +79,8 @@ pub enum ReadQuery {
     Search(Vec<SearchRequest>),
     /// By id.
     Retrieve(RetrieveRequest),
+    /// Versions by id.
+    Versions(Vec<PointId>),
     /// In id order.
     Scroll(ScrollRequest),
     /// How many.
@@ -98,6 +100,8 @@ pub enum ReadAnswer {
     Search(Vec<Vec<ScoredPoint>>),
     /// Points.
     Retrieve(Vec<Record>),
+    /// Versions.
+    Versions(Vec<PointVersions>),
     /// A page.
     Scroll(ScrollPage),
     /// A number.

@@ -25,9 +25,9 @@ use super::rpc::{PartitionFigures, ReadAnswer, ReadQuery};
 use crate::admission::BODY_COPIES;
 use crate::error::ServiceError;
 use crate::model::{
-    CollectionChange, CountRequest, FacetCount, FacetRequest, ListRequest, ReadOptions, Record,
-    RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest, SearchRequest, WriteOp, WriteOptions,
-    WriteReceipt,
+    CollectionChange, CountRequest, FacetCount, FacetRequest, ListRequest, PointId, PointVersions,
+    ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest, SearchRequest,
+    WriteOp, WriteOptions, WriteReceipt,
 };
 use crate::service::{
     ClusterState, CollectionInfo, CreateCollection, DataService, Limits, Placements,
@@ -218,6 +218,27 @@ impl DataService for Node {
         let answers = self.route_read(partitions, options, query.clone()).await?;
         match merge(&query, &collection.spec.schema, answers) {
             ReadAnswer::Retrieve(records) => Ok(records),
+            _ => Err(mismatch()),
+        }
+    }
+
+    async fn versions(
+        &self,
+        collection: &str,
+        ids: Vec<PointId>,
+        options: ReadOptions,
+    ) -> Result<Vec<PointVersions>, ServiceError> {
+        let collection = self.view().collection(collection).await?;
+        let partitions = ids.iter();
+        let mut partitions: Vec<PartitionId> = partitions
+            .map(|id| collection.partition_of(&id.canonical_bytes()))
+            .collect();
+        partitions.sort();
+        partitions.dedup();
+        let query = ReadQuery::Versions(ids);
+        let answers = self.route_read(partitions, options, query.clone()).await?;
+        match merge(&query, &collection.spec.schema, answers) {
+            ReadAnswer::Versions(found) => Ok(found),
             _ => Err(mismatch()),
         }
     }

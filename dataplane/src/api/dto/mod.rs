@@ -72,6 +72,7 @@ pub(crate) mod select;
 pub(crate) mod snapshots;
 pub(crate) mod update;
 pub(crate) mod vector;
+pub(crate) mod versions;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::filter::FilterDto;
 use super::select::{SelectorDto, check_names, selector};
 use super::vector::{StoredVector, VectorInput, VectorsInput};
+use super::versions::AdjustDto;
 use super::{Given, at_most, check_paths, refuse};
 use crate::error::ServiceError;
 use crate::model::{
@@ -354,6 +355,7 @@ pub(crate) enum OperationDto {
     ClearPayload(SelectorDto),
     UpdateVectors(UpdateVectorsDto),
     DeleteVectors(DeleteVectorsDto),
+    Adjust(AdjustDto),
 }
 
 impl OperationsDto {
@@ -390,6 +392,7 @@ impl OperationDto {
             }
             OperationDto::UpdateVectors(dto) => dto.into_op(checks),
             OperationDto::DeleteVectors(dto) => dto.into_op(checks),
+            OperationDto::Adjust(dto) => dto.into_op(checks),
         }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! The result is the state at the manifest's `applied`: a row is dropped only if a *segment* holds a newer version or
 //! deletion of it. What memtables know is newer than the manifest, and whoever loads the manifest first sees the state
-//! without it. A tombstone is dropped when no other segment holds anything that it hides.
+//! without it. A tombstone is dropped when no other segment holds anything that it hides; one of a
+//! point that several instances write also has to be as old as [`PartitionState::forget_deletions_before`] says, as writes that did
+//! not see it may still come.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -60,8 +62,13 @@ impl PartitionState {
                 Entry::Row(row, version) if elsewhere.is_none_or(|other| other < version) => {
                     builder.push_row(&merged[source], row)?;
                 }
-                Entry::Tombstone(version) if elsewhere.is_some_and(|other| other < version) => {
+                Entry::Tombstone(version)
+                    if elsewhere.is_some_and(|other| other < version)
+                        || (elsewhere.is_none()
+                            && self.keeps_deletion(merged[source].tombstone_state(id))?) =>
+                {
                     builder.push_tombstone(id, version)?;
+                    builder.keep_tombstone_state(merged[source].tombstone_state(id));
                 }
                 Entry::Row(..) | Entry::Tombstone(_) => {}
             }

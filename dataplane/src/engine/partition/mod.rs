@@ -15,11 +15,13 @@ mod layers;
 mod listing;
 mod merge;
 mod read;
+mod states;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use brainy_coordination::partition::SegmentMeta;
 use brainy_coordination::types::{LogPosition, SegmentId};
@@ -43,6 +45,8 @@ pub struct PartitionState {
     indexing: Mutex<()>,
     installing: Mutex<()>,
     writer: Mutex<()>,
+    /// Deletions of merged points before this time are forgotten by merges of segments, milliseconds since 1970.
+    forget_before: AtomicU64,
     published: RwLock<Snapshot>,
 }
 
@@ -96,6 +100,7 @@ impl PartitionState {
             indexing: Mutex::new(()),
             installing: Mutex::new(()),
             writer: Mutex::new(()),
+            forget_before: AtomicU64::new(0),
             published: RwLock::new(Snapshot {
                 layers: Arc::new(Layers {
                     segments: Vec::new(),
@@ -201,6 +206,9 @@ impl PartitionState {
         loop {
             let schema = self.schema();
             let changes = Self::fit(&schema, entries)?;
+            if changes.iter().any(|c| matches!(**c, Change::Merge(..))) {
+                return self.merge_changes(position, &changes);
+            }
             let prepared = changes
                 .iter()
                 .map(|change| prepared(&schema, change))
@@ -235,12 +243,14 @@ impl PartitionState {
             match prepared {
                 Some(Prepared { payload, vectors }) => {
                     layers.supersede(id, position, tick);
-                    layers.active.put(id, position, tick, payload, &vectors);
+                    layers
+                        .active
+                        .put(id, position, tick, payload, &vectors, None);
                 }
                 // What is already gone needs no second tombstone.
                 None if layers.has_live(id) => {
                     layers.supersede(id, position, tick);
-                    layers.active.delete(id, position, tick);
+                    layers.active.delete(id, position, tick, None);
                 }
                 None => {}
             }
@@ -352,9 +362,18 @@ impl Frozen {
     ) -> Result<SegmentMeta, EngineError> {
         let mut builder = SegmentBuilder::create(id, Arc::clone(&self.schema), dir)?
             .with_payload_schema(&self.payload_schema)?;
-        self.memtable.latest(|id, version, change| match change {
-            Latest::Put(payload, vectors) => builder.push(id, version, payload, vectors),
-            Latest::Deleted => builder.push_tombstone(id, version),
+        self.memtable.latest(|id, version, change, state| {
+            match change {
+                Latest::Put(payload, vectors) => {
+                    builder.push(id, version, payload, vectors)?;
+                    builder.keep_row_state(state);
+                }
+                Latest::Deleted => {
+                    builder.push_tombstone(id, version)?;
+                    builder.keep_tombstone_state(state);
+                }
+            }
+            Ok::<(), EngineError>(())
         })?;
         builder.finish(options)
     }

@@ -16,10 +16,11 @@ use crate::model::{Point, PointId, VectorSchema};
 
 use super::Segment;
 use super::dense::DenseWriter;
-use super::format::{FileWriter, PAYLOAD_INDEX, PAYLOADS, ROWS};
+use super::format::{FileWriter, PAYLOAD_INDEX, PAYLOADS, ROWS, STATES};
 use super::rows::{Head, RowTable};
 use super::sparse::SparseField;
 use super::sparse_index;
+use super::states::States;
 
 /// Dense fields with fewer vectors have no graph: scanning them is as fast.
 pub const GRAPH_ROWS: usize = 512;
@@ -36,6 +37,7 @@ pub struct SegmentBuilder {
     payload_file: FileWriter,
     payload_bytes: u64,
     indexer: Indexer,
+    states: States,
     newest: LogPosition,
 }
 
@@ -83,6 +85,7 @@ impl SegmentBuilder {
             payload_file: FileWriter::create(dir, &PAYLOADS)?,
             payload_bytes: 0,
             indexer: Indexer::default(),
+            states: States::default(),
             newest: LogPosition::default(),
         })
     }
@@ -173,10 +176,25 @@ impl SegmentBuilder {
     pub(crate) fn push_row(&mut self, source: &Arc<Segment>, row: u32) -> Result<(), EngineError> {
         let (id, version) = (source.row_id(row), source.version(row));
         self.push(id, version, source.payload(row), &source.vectors(row))?;
+        self.keep_row_state(source.row_state(row));
         for writer in &mut self.dense {
             writer.came_from(source, row);
         }
         Ok(())
+    }
+
+    /// Keeps the state of the row that was added last, if it has one.
+    pub(crate) fn keep_row_state(&mut self, state: Option<&[u8]>) {
+        if let (Some(state), Some(row)) = (state, self.table.ids.len().checked_sub(1)) {
+            self.states.push_row(row, state);
+        }
+    }
+
+    /// Keeps that of the deletion that was added last.
+    pub(crate) fn keep_tombstone_state(&mut self, state: Option<&[u8]>) {
+        if let (Some(state), Some(at)) = (state, self.table.tombstones.len().checked_sub(1)) {
+            self.states.push_tombstone(at, state);
+        }
     }
 
     /// Adds a deletion that hides rows of other segments.
@@ -221,6 +239,7 @@ impl SegmentBuilder {
             payload_file,
             payload_bytes: _,
             indexer,
+            states,
             newest,
         } = self;
         let rows = table.ids.len();
@@ -245,6 +264,13 @@ impl SegmentBuilder {
             rows_file.write(&piece)?;
         }
         files.push(rows_file.finish()?);
+        if !states.is_empty() {
+            let mut file = FileWriter::create(&dir, &STATES)?;
+            for piece in states.encode() {
+                file.write(&piece)?;
+            }
+            files.push(file.finish()?);
+        }
         let index = indexer.finish()?;
         if !index.is_empty() {
             let mut file = FileWriter::create(&dir, &PAYLOAD_INDEX)?;

@@ -49,6 +49,11 @@ pub(super) const PAYLOAD_INDEX: Kind = Kind {
     magic: *b"BRNYPIDX",
 };
 
+pub(super) const STATES: Kind = Kind {
+    name: Cow::Borrowed("states.bin"),
+    magic: *b"BRNYSTAT",
+};
+
 /// A file being written.
 pub(super) struct FileWriter {
     path: PathBuf,

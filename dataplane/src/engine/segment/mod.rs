@@ -1,7 +1,8 @@
 //! Immutable segments: rows in id order, their payloads, vectors and graphs, and tombstones.
 //!
 //! A segment is a directory of files (`format`): `rows.bin`, `payload.bin`, those of its fields of vectors (`dense`,
-//! `sparse`), numbered in the order of their names, and, where payload fields are indexed, `payload_index.bin`. Opening
+//! `sparse`), numbered in the order of their names, and, where payload fields are indexed, `payload_index.bin`, and, where
+//! several instances write, `states.bin`. Opening
 //! verifies every file that is read against the manifest; what is damaged, truncated, missing or of another format is an
 //! error that names file and cause.
 //!
@@ -20,6 +21,7 @@ mod search;
 mod slots;
 mod sparse;
 mod sparse_index;
+mod states;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,10 +40,11 @@ use super::payload;
 use super::payload_index::PayloadIndex;
 use super::stored::{self, DenseRows, RowVectors, SparseRef};
 use dense::DenseField;
-use format::{PAYLOAD_INDEX, PAYLOADS, ROWS, Stored};
+use format::{PAYLOAD_INDEX, PAYLOADS, ROWS, STATES, Stored};
 use rows::RowTable;
 use sparse::SparseField;
 use sparse_index::TermIndex;
+use states::States;
 
 pub use builder::{GRAPH_ROWS, SegmentBuilder};
 pub(crate) use plan::reads_instead;
@@ -62,6 +65,7 @@ pub struct Segment {
     schema: Arc<VectorSchema>,
     table: Arc<RowTable>,
     payloads: Arc<Vec<u8>>,
+    states: Arc<States>,
     dense: Vec<Arc<DenseField>>,
     sparse: Vec<Arc<SparseField>>,
     /// The index of each sparse field that has vectors, if it is to be searched.
@@ -149,11 +153,18 @@ impl Segment {
             }
             None => PayloadIndex::default(),
         };
+        let states = match Stored::find(dir, meta, &STATES) {
+            Some(file) => {
+                States::decode(&file.read()?, rows, tombstones).map_err(|e| file.damaged(e))?
+            }
+            None => States::default(),
+        };
         Ok(Self {
             meta: Arc::new(meta.clone()),
             schema: Arc::new(head.schema),
             table: Arc::new(table),
             payloads: Arc::new(payloads),
+            states: Arc::new(states),
             dense,
             sparse,
             terms,
@@ -188,6 +199,7 @@ impl Segment {
             schema: Arc::clone(schema),
             table: Arc::clone(&self.table),
             payloads: Arc::clone(&self.payloads),
+            states: Arc::clone(&self.states),
             dense: dense.collect::<Result<_, _>>()?,
             sparse: sparse.collect(),
             terms: terms.collect(),
@@ -238,6 +250,7 @@ impl Segment {
         self.rows() * per_row
             + self.table.tombstones.len() * size_of::<(PointId, LogPosition)>()
             + self.payloads.len()
+            + self.states.memory_bytes()
             + self
                 .dense
                 .iter()
@@ -277,6 +290,17 @@ impl Segment {
             self.table.ends[row - 1] as usize
         };
         &self.payloads[start..self.table.ends[row] as usize]
+    }
+
+    /// The state of a row that was written where several instances write.
+    pub(crate) fn row_state(&self, row: u32) -> Option<&[u8]> {
+        self.states.row(row)
+    }
+
+    /// That of a deletion.
+    pub(crate) fn tombstone_state(&self, id: PointId) -> Option<&[u8]> {
+        let at = self.table.tombstones.binary_search_by_key(&id, |t| t.0);
+        self.states.tombstone(at.ok()?)
     }
 
     pub(crate) fn tombstones(&self) -> &[(PointId, LogPosition)] {
