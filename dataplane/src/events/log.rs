@@ -182,3 +182,150 @@ impl Backend for LogBackend {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use brainy_coordination::events::Event;
+    use brainy_coordination::store::dir::DirStore;
+    use brainy_coordination::store::retry::{RetryPolicy, Store};
+    use brainy_coordination::types::{InstanceId, LogPosition};
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+    use tokio_util::sync::DropGuard;
+
+    use super::*;
+
+    /// One node's end of the log.
+    struct End {
+        me: InstanceId,
+        log: Arc<EventLog>,
+        backend: Arc<LogBackend>,
+        heard: UnboundedReceiver<Envelope>,
+        stop: DropGuard,
+        running: tokio::task::JoinHandle<()>,
+    }
+
+    fn store(dir: &tempfile::TempDir) -> Store {
+        let store = DirStore::open(dir.path().to_owned()).unwrap();
+        Store::new(store, RetryPolicy::default())
+    }
+
+    impl End {
+        fn run(name: &str, store: &Store, follows: bool) -> Self {
+            let me = InstanceId::new(name).unwrap();
+            let log = Arc::new(EventLog::new(store.clone(), me.clone()));
+            let often = EffectiveConfig {
+                assignment_poll_interval_ms: 50,
+                ..EffectiveConfig::default()
+            };
+            let follow = follows.then(|| watch::channel(often).1);
+            let backend = LogBackend::new(log.clone(), follow, EventMetrics::default());
+            let backend = Arc::new(backend);
+            let (says, heard) = unbounded_channel();
+            let deliver = Deliver::new(move |envelope| says.send(envelope).unwrap_or_default());
+            let stop = CancellationToken::new();
+            let running = tokio::spawn(backend.clone().run(deliver, stop.clone()));
+            Self {
+                me,
+                log,
+                backend,
+                heard,
+                stop: stop.drop_guard(),
+                running,
+            }
+        }
+
+        fn say(&self, event: Event) {
+            self.backend.publish(&Envelope::new(self.me.clone(), event));
+        }
+    }
+
+    fn created(n: u32) -> Event {
+        let collection = format!("things-{n}").parse().unwrap();
+        Event::CollectionCreated { collection }
+    }
+
+    #[tokio::test]
+    async fn followers_hear_what_is_written_after_they_came_and_people_read_all_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir);
+        let writer = End::run("writer", &store, false);
+        writer.log.append(created(1)).await.unwrap();
+        let mut reader = End::run("reader", &store, true);
+        // The reader has found the end once it hears of what comes after it.
+        let mut n = 1;
+        let first = loop {
+            n += 1;
+            writer.say(created(n));
+            let heard = tokio::time::timeout(Duration::from_millis(300), reader.heard.recv());
+            if let Ok(heard) = heard.await {
+                break heard.unwrap();
+            }
+            assert!(n < 100, "nothing is heard");
+        };
+        assert_eq!(first.from, writer.me);
+        assert_ne!(first.event, created(1), "it was there before");
+        let position = LogPosition::new(1, 1);
+        writer.say(Event::LogAdvanced {
+            partition: "things-0/0".parse().unwrap(),
+            position,
+        });
+        writer.say(created(999));
+        while reader.heard.recv().await.unwrap().event != created(999) {}
+        let all = reader.log.read_after(0, 1000).await.unwrap();
+        assert_eq!(all.len() as u32, n + 1, "no log position is among them");
+        assert!(all.iter().map(|e| e.sequence).eq(1..=u64::from(n) + 1));
+    }
+
+    #[tokio::test]
+    async fn what_is_said_last_is_written_before_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir);
+        let End {
+            me,
+            log,
+            backend,
+            heard: _heard,
+            stop,
+            running,
+        } = End::run("writer", &store, false);
+        for n in 0..5 {
+            backend.publish(&Envelope::new(me.clone(), created(n)));
+        }
+        let leaving = Event::Draining { member: me.clone() };
+        backend.publish(&Envelope::new(me, leaving.clone()));
+        drop(stop);
+        running.await.unwrap();
+        let all = log.read_after(0, 10).await.unwrap();
+        assert_eq!(all.last().unwrap().event, leaving);
+        assert_eq!(all.len(), 6);
+    }
+
+    #[tokio::test]
+    async fn a_follower_that_slept_goes_on_after_what_was_trimmed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir);
+        let writer = End::run("writer", &store, false);
+        for n in 0..10 {
+            writer.log.append(created(n)).await.unwrap();
+        }
+        writer.log.trim(3).await.unwrap();
+        let (says, mut heard) = unbounded_channel();
+        let deliver = Deliver::new(move |envelope| says.send(envelope).unwrap_or_default());
+        let mut at = 2;
+        writer
+            .backend
+            .read_on(&deliver, &mut at, false)
+            .await
+            .unwrap();
+        assert_eq!(at, 2, "the next number is gone");
+        writer
+            .backend
+            .read_on(&deliver, &mut at, true)
+            .await
+            .unwrap();
+        assert_eq!(at, 10);
+        for n in 7..10 {
+            assert_eq!(heard.recv().await.unwrap().event, created(n));
+        }
+    }
+}
