@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Document;
+use crate::self_coordination::mandate::PlannerLease;
 use crate::types::{InstanceId, PartitionId};
 
 /// Virtual nodes a member of weight 1 has on the ring unless the table says otherwise.
@@ -233,6 +234,9 @@ pub struct AssignmentTable {
     pub manifest_version: u64,
     /// Grows with each change of membership or of a target.
     pub epoch: u64,
+    /// Which of the nodes plans, in a cluster that coordinates itself; `None` where an orchestrator does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planner: Option<PlannerLease>,
     /// The members.
     #[serde(default)]
     pub members: BTreeMap<InstanceId, Member>,

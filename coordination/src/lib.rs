@@ -24,6 +24,7 @@ pub mod rebalance;
 pub mod replica;
 pub mod requests;
 pub mod ring;
+pub mod self_coordination;
 pub mod snapshot;
 pub mod store;
 pub mod takeover;

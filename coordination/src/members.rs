@@ -20,6 +20,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -27,8 +28,25 @@ use tokio_util::sync::CancellationToken;
 use crate::assignment::Role;
 use crate::document::{self, Document, DocumentError, Versioned, Written};
 use crate::keys;
+use crate::lease::Identity;
 use crate::store::retry::Store;
 use crate::types::{InstanceId, Nonce};
+
+/// Heartbeats that are read at a time.
+const AT_ONCE: usize = 16;
+
+/// How far a process is, by its own word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// It takes its share.
+    #[default]
+    Serving,
+    /// It was told to stop, and gives everything away first.
+    Leaving,
+    /// It is over: its last heartbeat.
+    Stopped,
+}
 
 /// A heartbeat's body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +63,9 @@ pub struct HeartbeatRecord {
     pub counter: u64,
     /// How long an observer waits without a renewal, milliseconds.
     pub ttl_ms: u64,
+    /// How far the process is.
+    #[serde(default)]
+    pub phase: Phase,
 }
 
 impl Document for HeartbeatRecord {
@@ -76,25 +97,26 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// A heartbeat for a new life of `instance`; nothing is written before the first [`Heartbeat::beat`].
+    /// A heartbeat for the life `me`; nothing is written before the first [`Heartbeat::beat`].
     #[must_use]
     pub fn new(
         store: Store,
-        instance: InstanceId,
+        me: Identity,
         role: Role,
         address: String,
         ttl: Duration,
     ) -> Self {
         Self {
             store,
-            key: keys::member(&instance),
+            key: keys::member(&me.instance),
             next: HeartbeatRecord {
-                instance,
-                incarnation: Nonce::random(),
+                instance: me.instance,
+                incarnation: me.incarnation,
                 role,
                 address,
                 counter: 1,
                 ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+                phase: Phase::Serving,
             },
             current: None,
             replaces: None,
@@ -105,6 +127,25 @@ impl Heartbeat {
     #[must_use]
     pub fn incarnation(&self) -> Nonce {
         self.next.incarnation
+    }
+
+    /// What the next beat says.
+    pub fn set_phase(&mut self, phase: Phase) {
+        self.next.phase = phase;
+    }
+
+    /// Whether another life has the heartbeat by now, other than the one that this one replaced. Reads only.
+    ///
+    /// # Errors
+    /// [`DocumentError`].
+    pub async fn check(&self) -> Result<Beat, DocumentError> {
+        let found = document::load::<HeartbeatRecord>(&self.store, &self.key).await?;
+        let holder = found.map(|found| found.incarnation);
+        let replaced = self.replaces.flatten();
+        Ok(match holder {
+            Some(by) if by != self.next.incarnation && holder != replaced => Beat::Superseded { by },
+            _ => Beat::Renewed,
+        })
     }
 
     /// Renews once. Takes over from the life that the first call found, and from no other.
@@ -222,12 +263,15 @@ impl LivenessObserver {
 /// # Errors
 /// [`DocumentError`] of the listing or of any heartbeat.
 pub async fn load_all(store: &Store) -> Result<Vec<HeartbeatRecord>, DocumentError> {
-    let mut records = Vec::new();
-    for object in store.list_all(keys::MEMBERS).await? {
-        // One that vanished since the listing belongs to a member that was removed.
-        if let Some(found) = document::load::<HeartbeatRecord>(store, &object.key).await? {
-            records.push(found.body);
-        }
-    }
-    Ok(records)
+    let objects = store.list_all(keys::MEMBERS).await?;
+    let records: Vec<Option<HeartbeatRecord>> = stream::iter(objects)
+        .map(|object| async move {
+            let found = document::load::<HeartbeatRecord>(store, &object.key).await?;
+            Ok::<_, DocumentError>(found.map(|found| found.body))
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    // One that vanished since the listing belongs to a member that was removed.
+    Ok(records.into_iter().flatten().collect())
 }

@@ -34,6 +34,7 @@ use crate::document::{self, DocumentError, Update, Versioned};
 use crate::keys;
 use crate::manifest::ClusterManifest;
 use crate::planner::{self, Plan, PlanOptions};
+use crate::self_coordination::mandate::{Deposed, Mandate, PlannerLease};
 use crate::store::retry::Store;
 use crate::types::{InstanceId, PartitionId};
 
@@ -329,19 +330,31 @@ pub struct StepOutcome {
     pub status: RebalanceStatus,
 }
 
-enum StepError {
-    Document(DocumentError),
+/// Why a planner's step came to nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The manifest or the table.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// Somebody else plans; nothing was written.
+    #[error("another planner holds the lease in the assignment table: {0:?}")]
+    Deposed(Deposed),
+}
+
+enum StepError<E> {
+    Other(E),
     /// The table knows a newer manifest than we do.
     StaleManifest,
 }
 
-impl From<DocumentError> for StepError {
+impl<E: From<DocumentError>> From<DocumentError> for StepError<E> {
     fn from(error: DocumentError) -> Self {
-        Self::Document(error)
+        Self::Other(error.into())
     }
 }
 
-/// Edits the members, takes the collections from the manifest, plans, and advances: one conditional write, or none.
+/// Edits the members, takes the collections from the manifest, plans, and advances: one conditional write, or none. Whoever plans
+/// stays the planner.
 ///
 /// `edit` may be called several times, on the members of the moment, and must set what is to be rather than count.
 ///
@@ -349,8 +362,47 @@ impl From<DocumentError> for StepError {
 /// [`DocumentError`] of the manifest or the table. A step can be repeated after any of them.
 pub async fn step(
     store: &Store,
-    mut edit: impl FnMut(Edit<'_>),
+    edit: impl FnMut(Edit<'_>),
 ) -> Result<StepOutcome, DocumentError> {
+    run_step(store, |_| Ok(()), edit).await
+}
+
+/// As [`step`], for an orchestrator: no node plans from now on.
+///
+/// # Errors
+/// As [`step`].
+pub async fn step_orchestrated(
+    store: &Store,
+    edit: impl FnMut(Edit<'_>),
+) -> Result<StepOutcome, DocumentError> {
+    let authorise = |lease: &mut Option<PlannerLease>| {
+        *lease = None;
+        Ok(())
+    };
+    run_step(store, authorise, edit).await
+}
+
+/// As [`step`], by the right of `mandate`, which is checked in the very write.
+///
+/// # Errors
+/// [`PlanError`]; after `Deposed` nothing was written.
+pub async fn step_as(
+    store: &Store,
+    mandate: &Mandate,
+    edit: impl FnMut(Edit<'_>),
+) -> Result<StepOutcome, PlanError> {
+    let authorise = |lease: &mut Option<PlannerLease>| {
+        let enforced = mandate.enforce(lease);
+        enforced.map_err(PlanError::Deposed)
+    };
+    run_step(store, authorise, edit).await
+}
+
+async fn run_step<E: From<DocumentError>>(
+    store: &Store,
+    authorise: impl Fn(&mut Option<PlannerLease>) -> Result<(), E>,
+    mut edit: impl FnMut(Edit<'_>),
+) -> Result<StepOutcome, E> {
     loop {
         let manifest = document::load::<ClusterManifest>(store, keys::MANIFEST).await?;
         let updated = document::update(
@@ -358,7 +410,9 @@ pub async fn step(
             keys::ASSIGNMENTS,
             |current: Option<&Versioned<AssignmentTable>>| {
                 let before = current.map(|c| &c.body);
-                let next = step_table(before, manifest.as_ref(), &mut edit)?;
+                let mut table = before.cloned().unwrap_or_default();
+                authorise(&mut table.planner).map_err(StepError::Other)?;
+                let next = step_table(before, table, manifest.as_ref(), &mut edit)?;
                 Ok(if before == Some(&next) {
                     Update::Keep(())
                 } else {
@@ -370,7 +424,7 @@ pub async fn step(
         let updated = match updated {
             Ok(updated) => updated,
             Err(StepError::StaleManifest) => continue,
-            Err(StepError::Document(error)) => return Err(error),
+            Err(StepError::Other(error)) => return Err(error),
         };
         // A table is absent only between an administrator's deletion and the next round.
         if let Some(table) = updated.current {
@@ -383,12 +437,13 @@ pub async fn step(
     }
 }
 
-fn step_table(
+/// The table after a step; `table` is `before`, or a fresh one, with the planner that it is to have.
+fn step_table<E>(
     before: Option<&AssignmentTable>,
+    mut table: AssignmentTable,
     manifest: Option<&Versioned<ClusterManifest>>,
     edit: &mut impl FnMut(Edit<'_>),
-) -> Result<AssignmentTable, StepError> {
-    let mut table = before.cloned().unwrap_or_default();
+) -> Result<AssignmentTable, StepError<E>> {
     let manifest_version = manifest.map_or(0, |m| m.version);
     if table.manifest_version > manifest_version {
         return Err(StepError::StaleManifest);

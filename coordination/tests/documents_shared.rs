@@ -12,7 +12,10 @@ use brainy_coordination::config::{
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::events::{Event, EventLog};
 use brainy_coordination::keys;
-use brainy_coordination::members::{Beat, Heartbeat, HeartbeatRecord, Liveness, LivenessObserver};
+use brainy_coordination::lease::Identity;
+use brainy_coordination::members::{
+    Beat, Heartbeat, HeartbeatRecord, Liveness, LivenessObserver, Phase,
+};
 use brainy_coordination::store::sim::{FaultPlan, SimBucket};
 use brainy_coordination::types::Nonce;
 use bytes::Bytes;
@@ -245,7 +248,7 @@ fn heartbeat(bucket: &std::sync::Arc<SimBucket>, name: &str, seed: u64) -> Heart
     let store = seeded_store(bucket, name, seed);
     Heartbeat::new(
         store,
-        id(0),
+        Identity::new(id(0)),
         Role::Writer,
         "h:1".to_owned(),
         Duration::from_secs(9),
@@ -297,6 +300,7 @@ fn expiry_needs_the_whole_time_to_live_on_the_observers_clock() {
         address: "h:1".to_owned(),
         counter,
         ttl_ms: 9_000,
+        phase: Phase::Serving,
     };
     let at = Duration::from_millis;
     let mut observer = LivenessObserver::default();

@@ -3,6 +3,7 @@
 mod grpc;
 mod import;
 mod nats;
+mod planner;
 mod pre_stop;
 mod server;
 
@@ -24,6 +25,7 @@ use crate::node::Coordination;
 pub use grpc::GrpcListen;
 pub use import::ImportStandalone;
 pub use nats::NatsArgs;
+pub use planner::{PlannerArg, PlannerArgs};
 pub use pre_stop::PreStop;
 pub use server::ServerArgs;
 
@@ -81,7 +83,7 @@ pub enum GraphBuilderArg {
 #[command(
     name = "brainyd",
     version,
-    after_help = "EXAMPLES\n  brainyd --data-dir ./data\n      A database by itself.\n  brainyd --role hybrid --instance hybrid-0 --advertise 10.0.0.7:6333 --s3-bucket vectors --s3-prefix team-a\n      A node of the cluster below s3://vectors/team-a, with credentials from the environment or the instance.\n\nEXIT CODES\n  0   stopped by SIGTERM or SIGINT after releasing what it owned\n  2   wrong options, or an address that this machine does not have\n  69  the bucket cannot be used: name, credentials, or no conditional writes\n  70  an error of Brainy itself\n  75  a resource is busy now: the port, the data directory, the bucket; try again"
+    after_help = "EXAMPLES\n  brainyd --data-dir ./data\n      A database by itself.\n  brainyd --role hybrid --instance hybrid-0 --advertise 10.0.0.7:6333 --s3-bucket vectors --s3-prefix team-a\n      A node of the cluster below s3://vectors/team-a, with credentials from the environment or the instance. Nodes that are\n      started like this, each under a name of its own, find each other and share the work; no operator is needed.\n\nEXIT CODES\n  0   stopped by SIGTERM or SIGINT after releasing what it owned\n  2   wrong options, or an address that this machine does not have\n  69  the bucket cannot be used: name, credentials, or no conditional writes\n  70  an error of Brainy itself\n  75  a resource is busy now: the port, the data directory, the bucket; try again\n  76  another process was started under the same --instance, and this one ended; do not start it again"
 )]
 pub struct Cli {
     /// What this process is.
@@ -136,6 +138,9 @@ pub struct Cli {
     /// The NATS server.
     #[command(flatten)]
     pub nats: NatsArgs,
+    /// Who plans.
+    #[command(flatten)]
+    pub planner: PlannerArgs,
     /// How often the assignment table is read when nobody hints, milliseconds; overrides the shared configuration.
     #[arg(long, env = "BRAINY_POLL_INTERVAL_MS")]
     pub poll_interval_ms: Option<u64>,

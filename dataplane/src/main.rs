@@ -40,6 +40,8 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 const GRPC_OPTION: &str = "--grpc-listen (or turn it off with --grpc-listen off)";
 /// Threads that serve connections, besides those that searches may take.
 const SPARE_THREADS: usize = 2;
+/// How long others may take to take over what a node has that leaves.
+const LEAVE_WITHIN: Duration = Duration::from_secs(20);
 /// How long requests under way may take once everything is released.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -142,6 +144,7 @@ async fn run(cli: Cli, log: LogHandle) -> Result<(), Failure> {
     let internal = |e: std::io::Error| failure(INTERNAL)(e.to_string());
     // Before anything else: the first process of a container is not ended by a signal that it has no handler for.
     let mut stop = Stop::watch(cli.exit_with_parent).map_err(internal)?;
+    let instance = cli.instance.clone();
     let running = tokio::select! {
         running = start(&cli, log) => running?,
         cause = stop.asked() => {
@@ -149,8 +152,19 @@ async fn run(cli: Cli, log: LogHandle) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    let cause = stop.asked().await;
+    let cause = tokio::select! {
+        cause = stop.asked() => cause,
+        () = running.node.superseded() => StopCause::Superseded,
+    };
     tracing::info!(?cause, "stopping: releasing what this node owns");
+    if matches!(cause, StopCause::Signal) {
+        // A second signal is impatience.
+        tokio::select! {
+            () = running.node.leave(LEAVE_WITHIN) => {}
+            _ = stop.asked() => tracing::info!("not waiting for others to take over"),
+            () = running.node.superseded() => {}
+        }
+    }
     // The server goes on meanwhile: requests find out who has the partitions now.
     if tokio::time::timeout(cause.patience(), running.node.shutdown())
         .await
@@ -165,6 +179,9 @@ async fn run(cli: Cli, log: LogHandle) -> Result<(), Failure> {
         server
             .await
             .map_err(|e| failure(INTERNAL)(format!("the HTTP server ended badly: {e}")))?;
+    }
+    if matches!(cause, StopCause::Superseded) {
+        return Err(start::superseded(&instance));
     }
     Ok(())
 }
@@ -203,12 +220,14 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
     }
     let data_dir = start::take_data_dir(&cli.data_dir)?;
     let store = start::open_store(cli).await?;
+    let self_coordination = start::self_coordination(cli, &store).await?;
     let watcher = ConfigWatcher::new(store.clone(), cli.local_config())
         .map_err(|e| failure(USAGE)(e.to_string()))?;
     let settings = watcher.subscribe();
     let config = NodeConfig {
         identity: Identity::new(cli.instance.clone()),
         role: cli.cluster_role(),
+        self_coordination,
         advertise,
         data_dir: cli.data_dir.clone(),
         store,
@@ -303,6 +322,7 @@ async fn follow_log_level(
 enum StopCause {
     Signal,
     ParentGone,
+    Superseded,
 }
 
 impl StopCause {
@@ -310,7 +330,7 @@ impl StopCause {
     fn patience(self) -> Duration {
         match self {
             StopCause::Signal => Duration::from_secs(25),
-            StopCause::ParentGone => Duration::from_secs(3),
+            StopCause::ParentGone | StopCause::Superseded => Duration::from_secs(3),
         }
     }
 }

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brainy_coordination::document::DocumentError;
+use brainy_coordination::self_coordination::ownership::{self, Planner, Wish};
 use brainy_coordination::store::dir::DirStore;
 use brainy_coordination::store::probe::{ProbeError, ProbeOptions, probe_s3};
 use brainy_coordination::store::retry::{RetryPolicy, Store};
 use brainy_coordination::store::s3::{S3Config, S3Store};
 use brainy_coordination::store::{ObjectStore, StoreError};
+use brainy_coordination::types::InstanceId;
 use brainy_dataplane::cli::Cli;
-use brainy_dataplane::node::StartError;
+use brainy_dataplane::node::{SelfCoordination, StartError};
 use brainy_http_server::tls::{self, ServerTls, TlsError};
 use tokio::net::TcpListener;
 use tokio_rustls::rustls::ClientConfig;
@@ -28,6 +30,8 @@ pub(crate) const UNUSABLE: u8 = 69;
 pub(crate) const INTERNAL: u8 = 70;
 /// Exit code: try again.
 const BUSY: u8 = 75;
+/// Exit code: another process has the name of this one.
+const SUPERSEDED: u8 = 76;
 
 /// Longest time for the checks of the bucket.
 const PROBE_DEADLINE: Duration = Duration::from_secs(60);
@@ -192,6 +196,49 @@ fn bucket_failure(place: &str, error: &ProbeError) -> Failure {
 pub(crate) fn store_failure(error: &StoreError) -> Failure {
     let code = if error.is_transient() { BUSY } else { UNUSABLE };
     failure(code)(error.to_string())
+}
+
+/// How this node coordinates itself with others; `None` standalone, and where an operator plans.
+///
+/// # Errors
+/// The options contradict each other or what the prefix is.
+pub(crate) async fn self_coordination(
+    cli: &Cli,
+    store: &Store,
+) -> Result<Option<SelfCoordination>, Failure> {
+    let (heartbeat_interval, lease_ttl) = cli.planner.times().map_err(failure(USAGE))?;
+    let wish = cli.planner.wish();
+    if cli.cluster_role().is_none() {
+        return match wish {
+            Wish::Auto => Ok(None),
+            Wish::Operator | Wish::Myself => Err(failure(USAGE)(
+                "--planner is for nodes of a cluster, and this one is standalone: give it a --role, or leave --planner out"
+                    .to_owned(),
+            )),
+        };
+    }
+    let settled = ownership::settle(store, wish).await;
+    let settled = settled.map_err(|error| node_failure(&StartError::Document(error)))?;
+    match settled.map_err(|refusal| failure(UNUSABLE)(refusal.to_string()))? {
+        Planner::Operator => {
+            tracing::info!("an operator plans this cluster: this node waits for it");
+            Ok(None)
+        }
+        Planner::Nodes => {
+            tracing::info!(?heartbeat_interval, ?lease_ttl, "the nodes of this cluster coordinate themselves");
+            Ok(Some(SelfCoordination {
+                heartbeat_interval,
+                lease_ttl,
+            }))
+        }
+    }
+}
+
+/// Another process was started under the name of this one.
+pub(crate) fn superseded(instance: &InstanceId) -> Failure {
+    failure(SUPERSEDED)(format!(
+        "another brainyd was started under the name '{instance}' and has taken the place of this one. Give each process an --instance of its own; do not start this one again while the other runs"
+    ))
 }
 
 /// Why a node does not start.

@@ -158,7 +158,8 @@ impl Keeper {
         members: &BTreeMap<InstanceId, MemberChange>,
     ) -> Result<(Option<Arc<Versioned<AssignmentTable>>>, bool), DocumentError> {
         let outcome =
-            rebalance::step(&self.store, |edit| members::apply(edit, desired, members)).await?;
+            rebalance::step_orchestrated(&self.store, |edit| members::apply(edit, desired, members))
+                .await?;
         let table = Arc::new(outcome.table);
         let rest = Rest {
             table: Arc::clone(&table),

@@ -7,6 +7,7 @@ use brainy_coordination::assignment::Role;
 use brainy_coordination::lease::Identity;
 use brainy_coordination::store::retry::Store;
 
+use super::SelfCoordination;
 use crate::engine::BuildOptions;
 use crate::events::nats::NatsOptions;
 use crate::transport::ClientTls;
@@ -32,6 +33,8 @@ pub struct NodeConfig {
     pub identity: Identity,
     /// `None`: standalone, the only node, coordinating with nobody.
     pub role: Option<Role>,
+    /// How nodes plan among themselves; `None` where an orchestrator plans.
+    pub self_coordination: Option<SelfCoordination>,
     /// Where other nodes reach this one, `host:port`.
     pub advertise: String,
     /// Local files: the segment cache, and in standalone the data itself.

@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::config::{Coordination, NodeConfig};
 use super::machine::WriteBudget;
 use super::metrics::NodeMetrics;
+use super::presence::Presence;
 use super::rpc::RpcClient;
+use super::self_coordination::Planning;
 use super::view::{ClusterView, View};
 use crate::admission::{AdmissionMetrics, ByteBudget, Gate};
 use crate::error::ServiceError;
@@ -61,6 +63,10 @@ pub(crate) struct Context {
     pub announce_reading: Notify,
     /// A host has ended.
     pub hosts_changed: Notify,
+    /// This process's heartbeat; `None` standalone.
+    pub presence: Option<Presence>,
+    /// Planning among the nodes; `None` where an orchestrator plans.
+    pub planning: Option<Planning>,
     /// The node is stopping.
     pub stop: CancellationToken,
 }

@@ -16,10 +16,12 @@ mod maintain;
 mod membership;
 mod merge;
 mod metrics;
+mod presence;
 mod read;
 mod readiness;
 mod router;
 pub mod rpc;
+mod self_coordination;
 mod service;
 mod shares;
 mod snapshots;
@@ -54,6 +56,7 @@ pub use cache::CacheError;
 pub use config::{Coordination, NodeConfig};
 pub use host::HostStatus;
 pub use membership::Membership;
+pub use self_coordination::SelfCoordination;
 pub(crate) use snapshots::civil;
 pub(crate) use view::View;
 
@@ -68,12 +71,16 @@ use context::Context;
 use host::Host;
 use machine::{PartitionMachine, WriteBudget};
 use metrics::NodeMetrics;
+use presence::Presence;
 use rpc::{Request, Response, RpcClient};
+use self_coordination::{Asked, Planning};
 use shares::Shares;
 use view::ClusterView;
 
 /// How often the sum of unflushed writes is taken.
 const BUDGET_EVERY: Duration = Duration::from_millis(100);
+/// Time to live of a heartbeat that is written once: where an orchestrator plans, nobody waits for it.
+const LONE_TTL: Duration = Duration::from_secs(20);
 /// Partitions that become readable within this time are announced together.
 const ANNOUNCE_DELAY: Duration = Duration::from_millis(20);
 
@@ -153,9 +160,21 @@ impl Node {
         }
         backends.extend(ways::besides_websocket(&config, &settings, &event_metrics)?);
         let events = Arc::new(Bus::new(me, backends, event_metrics));
+        let (planning, asked) = config.self_coordination.map(Planning::new).unzip();
+        let presence = match config.role {
+            Some(role) => {
+                let (store, me) = (config.store.clone(), config.identity.clone());
+                let address = config.advertise.clone();
+                let ttl = config.self_coordination.map_or(LONE_TTL, |s| s.lease_ttl);
+                Some(Presence::register(store, me, role, address, ttl).await?)
+            }
+            None => None,
+        };
         let context = Arc::new(Context {
             inbound: Inbound::new(events.clone(), websocket, stop.clone()),
             events,
+            presence,
+            planning,
             me: config.identity.clone(),
             store: config.store.clone(),
             pins: PinReader::new(config.store.clone()),
@@ -187,7 +206,7 @@ impl Node {
             node.assign_everything_to_myself().await?;
         }
         node.view().refresh().await?;
-        node.spawn_tasks(watcher);
+        node.spawn_tasks(watcher, asked);
         Ok(node)
     }
 
@@ -203,8 +222,9 @@ impl Node {
         Ok(())
     }
 
-    fn spawn_tasks(&self, watcher: ConfigWatcher) {
+    fn spawn_tasks(&self, watcher: ConfigWatcher, asked: Option<Asked>) {
         let stop = self.0.context.stop.clone();
+        self.spawn_coordination(asked, &stop);
         let tasks = &self.0.tasks;
         let (node, token) = (self.clone(), stop.clone());
         tasks.spawn(async move {
@@ -397,6 +417,10 @@ impl Node {
                 }
                 Ok(Response::Released)
             }
+            Request::Plan => {
+                let planned = self.plan_here().await?;
+                Ok(Response::Planned(planned.to_string()))
+            }
             Request::Flush { partition } => {
                 self.hosted(&partition)?.flush().await?;
                 Ok(Response::Flushed)
@@ -458,6 +482,7 @@ impl Node {
             host.finished().await;
         }
         self.0.tasks.wait().await;
+        self.sign_off().await;
     }
 
     pub(crate) fn context(&self) -> &Arc<Context> {

@@ -65,6 +65,8 @@ pub enum Request {
         /// Who asks.
         to: InstanceId,
     },
+    /// Plan now, if the asked node plans the cluster.
+    Plan,
     /// Bring the log of a partition that the asked node owns into segments.
     Flush {
         /// Which.
@@ -144,6 +146,8 @@ pub enum Response {
     },
     /// The lease is released.
     Released,
+    /// What was planned: the answer to `POST /coordinate/rebalance`, as JSON.
+    Planned(String),
     /// What was acknowledged before the request is in segments that the manifest names.
     Flushed,
 }

@@ -343,6 +343,7 @@ impl DataService for Node {
             "member": member,
             "assignmentsVersion": table.as_ref().map(|t| t.version),
             "ringEpoch": table.as_ref().map(|t| t.epoch),
+            "planner": self.planner(),
             "owned": owned,
             "loaded": reading,
             "partitions": partitions,
@@ -366,6 +367,7 @@ impl DataService for Node {
         Ok(json!({
             "version": table.version,
             "instance": me,
+            "planner": self.planner(),
             "owned": mine,
             "read": read,
             "table": table.body,
@@ -382,18 +384,7 @@ impl DataService for Node {
     }
 
     async fn rebalance(&self) -> Result<Value, ServiceError> {
-        let outcome = rebalance::step(self.store(), |_| {})
-            .await
-            .map_err(from_document)?;
-        self.view().refresh().await.map_err(from_document)?;
-        if outcome.changed {
-            self.context().hint_members();
-        }
-        Ok(json!({
-            "changed": outcome.changed,
-            "version": outcome.table.version,
-            "status": describe(&outcome.status),
-        }))
+        self.plan_now().await
     }
 
     async fn sync_config(&self, body: Option<Value>) -> Result<Value, ServiceError> {
@@ -486,7 +477,7 @@ struct ConfigRequest {
     config: SharedConfig,
 }
 
-fn describe(status: &rebalance::RebalanceStatus) -> Value {
+pub(super) fn describe(status: &rebalance::RebalanceStatus) -> Value {
     json!({
         "partitions": status.partitions,
         "moving": status.moving,

@@ -40,6 +40,7 @@ impl Alone {
         let config = NodeConfig {
             identity: Identity::new(InstanceId::new("alone").unwrap()),
             role: None,
+            self_coordination: None,
             advertise: "localhost:1".to_owned(),
             data_dir: dir.path().join("data"),
             store: store.clone(),

@@ -149,6 +149,7 @@ impl Cluster {
         let config = NodeConfig {
             identity: Identity::new(id.clone()),
             role: Some(role),
+            self_coordination: None,
             advertise: address.clone(),
             data_dir: self.dir.path().join(name),
             store: self.store.clone(),

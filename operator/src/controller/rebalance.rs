@@ -9,6 +9,7 @@ use brainy_coordination::assignment::{AssignmentTable, MemberState};
 use brainy_coordination::claim::{self, Claim};
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::rebalance::RebalanceStatus;
+use brainy_coordination::self_coordination::ownership;
 use brainy_coordination::store::probe::ProbeOptions;
 use brainy_coordination::store::retry::Store;
 use brainy_coordination::store::s3::{Credentials, S3Config};
@@ -100,6 +101,10 @@ impl Claimant {
         let claimed = claim::claim(store, &self.claim, self.adopt).await;
         match claimed.map_err(|error| classify_document(&error))? {
             Ok(()) => Ok(()),
+            Err(other) if ownership::is_of_nodes(&other) => Err(Storage::InUse(format!(
+                "the nodes of this prefix coordinate themselves, without an operator. Stop them and take the data over with the \
+                 annotation {ADOPT_DATA}=true, or choose another prefix"
+            ))),
             Err(other) => Err(Storage::InUse(format!(
                 "the data under this prefix is of BrainyCluster {}. Choose another prefix, or take it over, as when it is a copy \
                  that is restored, with the annotation {ADOPT_DATA}=true",

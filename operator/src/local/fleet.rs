@@ -299,6 +299,9 @@ fn launch(
         text("--data-dir"),
         data.join(id.as_str()).display().to_string(),
         text("--exit-with-parent"),
+        // The first node may look at the bucket before anybody has planned.
+        text("--planner"),
+        text("operator"),
     ];
     arguments.extend(fixed_arguments(spec, role));
     arguments.extend(common.arguments.iter().cloned());

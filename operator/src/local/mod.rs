@@ -75,6 +75,7 @@ async fn serve(args: LocalArgs) -> Result<(), OperatorError> {
         .unwrap_or_else(|| Path::new(DATA_ROOT).join(&name));
     let data = Arc::new(DataDir::open(root)?);
     let bucket = Bucket::open(&cluster, &data, args.s3_port).await?;
+    bucket.take_from_nodes(&cluster).await?;
     let screen = Screen::open(args.plain, args.log_format, &data.log("operator"))?;
     if !args.listen.is_loopback() && admin_key.is_none() {
         tracing::warn!(

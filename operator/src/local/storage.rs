@@ -3,10 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use brainy_coordination::claim::{self, Claim};
+use brainy_coordination::self_coordination::ownership;
 use brainy_coordination::store::probe::ProbeOptions;
 use brainy_coordination::store::retry::Store;
 use brainy_coordination::store::s3::{Credentials, S3Config};
-use brainy_crds::{BrainyCluster, StorageSpec};
+use brainy_crds::{ADOPT_DATA, BrainyCluster, StorageSpec};
 use brainy_embedded_s3::{EmbeddedS3, EmbeddedS3Config, EmbeddedS3Error, Running};
 
 use super::data_dir::{DataDir, S3Keys};
@@ -140,6 +142,36 @@ impl Bucket {
             description,
             embedded,
         })
+    }
+
+    /// Makes sure that no nodes plan the data by themselves; with the annotation that adopts data they are not to from now on.
+    ///
+    /// # Errors
+    /// They do, and nobody said to take the data over.
+    pub(crate) async fn take_from_nodes(
+        &self,
+        cluster: &BrainyCluster,
+    ) -> Result<(), OperatorError> {
+        let holder = claim::holder(&self.store).await?;
+        if !holder.as_ref().is_some_and(ownership::is_of_nodes) {
+            return Ok(());
+        }
+        if !cluster.has_annotation(ADOPT_DATA) {
+            return Err(OperatorError::StorageRefused {
+                message: format!(
+                    "the nodes of this prefix coordinate themselves, without an operator. Stop them and take the data over with the \
+                     annotation {ADOPT_DATA}=true, or choose another spec.storage.prefix"
+                ),
+            });
+        }
+        let name = "brainy-operator local".to_owned();
+        let mine = Claim {
+            uid: name.clone(),
+            name,
+        };
+        // Adopting cannot be refused.
+        let _ours = claim::claim(&self.store, &mine, true).await?;
+        Ok(())
     }
 
     /// Stops the embedded server, if there is one.

@@ -1,6 +1,6 @@
 //! What `brainyd` is told at its start and cannot take up later, the same on one machine and in a pod.
 
-use brainy_crds::{BrainyClusterSpec, ByteQuantity, Role};
+use brainy_crds::{BrainyClusterSpec, ByteQuantity, CoordinationSpec, Role};
 
 /// Share of a memory limit that an instance may fill, in percent, where no memoryBudget says otherwise.
 const BUDGET_PERCENT: i64 = 80;
@@ -26,6 +26,20 @@ pub(crate) fn fixed_arguments(
     ];
     if let Some(url) = &spec.coordination.nats_url {
         arguments.extend(["--nats-url".to_owned(), url.clone()]);
+    }
+    let (coordination, usual) = (&spec.coordination, CoordinationSpec::default());
+    for (flag, time, usual) in [
+        (
+            "--heartbeat-interval-ms",
+            &coordination.heartbeat_interval,
+            &usual.heartbeat_interval,
+        ),
+        ("--lease-ttl-ms", &coordination.lease_ttl, &usual.lease_ttl),
+    ] {
+        // Pods that run with the defaults stay as they are.
+        if time != usual {
+            arguments.extend([flag.to_owned(), time.get().as_millis().to_string()]);
+        }
     }
     if let Some(budget) = memory_budget(spec, role).or(default_budget) {
         arguments.extend(["--memory-budget-bytes".to_owned(), budget.to_string()]);
@@ -87,6 +101,22 @@ mod tests {
         assert_eq!(
             told("    pollInterval: 500ms\n"),
             format!("--coordination s3-polling {rest}")
+        );
+    }
+
+    #[test]
+    fn times_of_coordination_are_told_where_they_are_not_the_defaults() {
+        let told = |spec: &BrainyClusterSpec| -> Vec<String> {
+            let arguments = fixed_arguments(spec, Role::Writer, None);
+            let from = |a: &String| a.starts_with("--heartbeat") || a.starts_with("--lease");
+            let at = arguments.iter().position(from);
+            at.map(|at| arguments[at..].to_vec()).unwrap_or_default()
+        };
+        assert!(told(&spec("")).is_empty());
+        let both = "  coordination: {heartbeatInterval: 2s, leaseTtl: 7s}\n";
+        assert_eq!(
+            told(&spec(both)),
+            ["--heartbeat-interval-ms", "2000", "--lease-ttl-ms", "7000"]
         );
     }
 

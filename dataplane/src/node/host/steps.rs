@@ -239,6 +239,17 @@ impl Host {
         work: &mut Option<Work>,
     ) -> Result<(), Step> {
         let began = Instant::now();
+        // Another process of our name: an earlier one is over, and a later one has replaced us.
+        let namesake = observed.as_ref().map(|lease| &lease.owner);
+        let namesake = namesake.filter(|owner| {
+            owner.instance == self.context.me.instance && **owner != self.context.me
+        });
+        if let (Some(_), Some(presence)) = (namesake, &self.context.presence) {
+            let superseded = presence.is_superseded().await;
+            if superseded.map_err(|e| Step::Later(e.to_string()))? {
+                return Err(Step::Later("another process has our name".to_owned()));
+            }
+        }
         let mut guard = self.replica.lock().await;
         let Some(mut replica) = guard.take() else {
             return Err(Step::Later("the replica is in use".to_owned()));
