@@ -64,6 +64,10 @@ run: build ## Start a small cluster on this machine (Ctrl-C stops it)
 demo: build ## Show a cluster at work: search, a killed writer, a handover, nothing lost
 	exec $(BIN)/brainy-demo $(ARGS)
 
+.PHONY: self-coordinated
+self-coordinated: build ## Show ten nodes without an operator: an election, three kills, a departure, nothing lost
+	exec $(BIN)/brainy-self-coordinated $(ARGS)
+
 .PHONY: build
 build: setup-build ## Build all programs
 	$(CARGO) build $(CARGO_FLAGS) --profile $(PROFILE) --workspace --bins

@@ -99,13 +99,7 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// A heartbeat for the life `me`; nothing is written before the first [`Heartbeat::beat`].
     #[must_use]
-    pub fn new(
-        store: Store,
-        me: Identity,
-        role: Role,
-        address: String,
-        ttl: Duration,
-    ) -> Self {
+    pub fn new(store: Store, me: Identity, role: Role, address: String, ttl: Duration) -> Self {
         Self {
             store,
             key: keys::member(&me.instance),
@@ -143,7 +137,9 @@ impl Heartbeat {
         let holder = found.map(|found| found.incarnation);
         let replaced = self.replaces.flatten();
         Ok(match holder {
-            Some(by) if by != self.next.incarnation && holder != replaced => Beat::Superseded { by },
+            Some(by) if by != self.next.incarnation && holder != replaced => {
+                Beat::Superseded { by }
+            }
             _ => Beat::Renewed,
         })
     }

@@ -360,10 +360,7 @@ impl<E: From<DocumentError>> From<DocumentError> for StepError<E> {
 ///
 /// # Errors
 /// [`DocumentError`] of the manifest or the table. A step can be repeated after any of them.
-pub async fn step(
-    store: &Store,
-    edit: impl FnMut(Edit<'_>),
-) -> Result<StepOutcome, DocumentError> {
+pub async fn step(store: &Store, edit: impl FnMut(Edit<'_>)) -> Result<StepOutcome, DocumentError> {
     run_step(store, |_| Ok(()), edit).await
 }
 

@@ -225,7 +225,11 @@ pub(crate) async fn self_coordination(
             Ok(None)
         }
         Planner::Nodes => {
-            tracing::info!(?heartbeat_interval, ?lease_ttl, "the nodes of this cluster coordinate themselves");
+            tracing::info!(
+                ?heartbeat_interval,
+                ?lease_ttl,
+                "the nodes of this cluster coordinate themselves"
+            );
             Ok(Some(SelfCoordination {
                 heartbeat_interval,
                 lease_ttl,

@@ -157,9 +157,10 @@ impl Keeper {
         desired: &Desired,
         members: &BTreeMap<InstanceId, MemberChange>,
     ) -> Result<(Option<Arc<Versioned<AssignmentTable>>>, bool), DocumentError> {
-        let outcome =
-            rebalance::step_orchestrated(&self.store, |edit| members::apply(edit, desired, members))
-                .await?;
+        let outcome = rebalance::step_orchestrated(&self.store, |edit| {
+            members::apply(edit, desired, members)
+        })
+        .await?;
         let table = Arc::new(outcome.table);
         let rest = Rest {
             table: Arc::clone(&table),

@@ -4,6 +4,7 @@
 //! [`kube`] runs a control plane of Kubernetes, [`client`] speaks the REST API, [`load`] writes and reads and remembers in
 //! [`history`] what was acknowledged. Waiting is for a condition with a deadline ([`wait`]), never for a time to pass.
 
+pub mod by_hand;
 pub mod client;
 pub mod cluster;
 pub mod dataset;

@@ -65,11 +65,15 @@ impl Mandate {
     pub fn enforce(&self, lease: &mut Option<PlannerLease>) -> Result<(), Deposed> {
         let allowed = match self {
             Self::Holds(mine) => lease.as_ref() == Some(mine),
-            Self::Elects { over, lease: wanted } => lease == over || lease.as_ref() == Some(wanted),
+            Self::Elects {
+                over,
+                lease: wanted,
+            } => lease == over || lease.as_ref() == Some(wanted),
             Self::Resigns(mine) => {
                 let term = lease.as_ref().map(|lease| lease.term);
                 lease.as_ref() == Some(mine)
-                    || (term == Some(mine.term) && lease.as_ref().is_some_and(|l| l.holder.is_none()))
+                    || (term == Some(mine.term)
+                        && lease.as_ref().is_some_and(|l| l.holder.is_none()))
             }
         };
         if !allowed {
@@ -116,7 +120,11 @@ mod tests {
         assert_eq!(table, Some(a.clone()));
         // Its own answer was lost: it finds what it wrote.
         elects(&a).enforce(&mut table).unwrap();
-        for late in [elects(&b), Mandate::Holds(old.clone()), Mandate::Resigns(old)] {
+        for late in [
+            elects(&b),
+            Mandate::Holds(old.clone()),
+            Mandate::Resigns(old),
+        ] {
             let deposed = late.enforce(&mut table).unwrap_err();
             assert_eq!(deposed.found, Some(a.clone()), "{late:?}");
         }

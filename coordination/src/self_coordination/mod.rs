@@ -90,7 +90,10 @@ impl Coordinator {
         let lease = table.and_then(|table| table.planner.clone());
         // Once nodes plan, a table without their lease is one that an orchestrator took over.
         self.adopts &= lease.is_none();
-        if let Some(lease) = lease.clone().filter(|l| l.holder.as_ref() == Some(&self.me)) {
+        if let Some(lease) = lease
+            .clone()
+            .filter(|l| l.holder.as_ref() == Some(&self.me))
+        {
             return self.plan(table, lease).await;
         }
         // An empty table is one that a node made to create a collection before there was a planner.
@@ -131,7 +134,7 @@ impl Coordinator {
         let key = keys::member(&holder.instance);
         let found: Option<Versioned<HeartbeatRecord>> = document::load(&self.store, &key).await?;
         let Some(found) = found else {
-            return Ok(self.roster.missing(&holder.instance, now) >= self.ttl);
+            return Ok(self.roster.missing(&holder.instance, now, self.ttl) >= self.ttl);
         };
         if found.incarnation != holder.incarnation || found.phase == Phase::Stopped {
             return Ok(true);
@@ -190,7 +193,10 @@ impl Coordinator {
         };
         for id in forget {
             // A life that began meanwhile writes its heartbeat again.
-            self.store.delete(&keys::member(&id)).await.map_err(DocumentError::Store)?;
+            self.store
+                .delete(&keys::member(&id))
+                .await
+                .map_err(DocumentError::Store)?;
         }
         Ok(Turn::Planned {
             outcome: Box::new(outcome),

@@ -9,6 +9,9 @@
 //! | stands still for its time to live, is absent as long, or says that it stopped | holds something | gone: its partitions are taken over |
 //! | the same | holds nothing | removed, and its heartbeat too |
 //!
+//! An observer that has not looked for half a time to live has been blind: it was paused, or the bucket was away, and others could not
+//! renew either. It begins anew with what it sees then, so nobody is taken for dead because nobody could look.
+//!
 //! A heartbeat that was seen once proves nothing: it may have been left by a process that died before we looked. It brings no member
 //! in and none back; only its growth does.
 
@@ -44,13 +47,24 @@ struct Seen {
     looked: Duration,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Absence {
+    since: Duration,
+    looked: Duration,
+}
+
+/// Whether an observer that looks at `now` after `before` has been blind.
+fn was_blind(before: Duration, now: Duration, ttl: Duration) -> bool {
+    now.saturating_sub(before) * 2 >= ttl
+}
+
 /// What an observer knows of all heartbeats.
 #[derive(Clone, Debug, Default)]
 pub struct Roster {
     observer: LivenessObserver,
     seen: BTreeMap<InstanceId, Seen>,
-    /// Members without a heartbeat, and since when.
-    absent: BTreeMap<InstanceId, Duration>,
+    /// Members without a heartbeat.
+    absent: BTreeMap<InstanceId, Absence>,
     looked: Duration,
 }
 
@@ -69,6 +83,12 @@ impl Roster {
 
     /// Takes in one heartbeat.
     pub fn sight(&mut self, record: HeartbeatRecord, now: Duration) -> Liveness {
+        let ttl = Duration::from_millis(record.ttl_ms);
+        let before = self.seen.get(&record.instance).map(|seen| seen.looked);
+        if before.is_some_and(|before| was_blind(before, now, ttl)) {
+            self.seen.remove(&record.instance);
+            self.observer.retain(|id| *id != record.instance);
+        }
         let liveness = self.observer.observe(&record, now);
         let seen = Seen {
             again: self.seen.contains_key(&record.instance),
@@ -81,10 +101,19 @@ impl Roster {
     }
 
     /// Takes in that `instance` had no heartbeat at `now`; returns for how long it has had none.
-    pub fn missing(&mut self, instance: &InstanceId, now: Duration) -> Duration {
+    pub fn missing(&mut self, instance: &InstanceId, now: Duration, ttl: Duration) -> Duration {
         self.seen.remove(instance);
         self.observer.retain(|id| id != instance);
-        now.saturating_sub(*self.absent.entry(instance.clone()).or_insert(now))
+        let new = Absence {
+            since: now,
+            looked: now,
+        };
+        let known = self.absent.entry(instance.clone()).or_insert(new);
+        if was_blind(known.looked, now, ttl) {
+            *known = new;
+        }
+        known.looked = now;
+        now.saturating_sub(known.since)
     }
 
     /// What the last look means for the members of `table`, and which heartbeats nobody needs any more. `me` is alive: it asks. A
@@ -116,10 +145,8 @@ impl Roster {
             verdicts.extend(verdict.map(|verdict| (id.clone(), verdict)));
         }
         let now = self.looked;
-        let without = table.members.keys().filter(|id| !self.seen.contains_key(*id));
-        for id in without.filter(|id| *id != me) {
-            let since = *self.absent.entry(id.clone()).or_insert(now);
-            if now.saturating_sub(since) >= ttl {
+        for id in table.members.keys().filter(|id| *id != me) {
+            if !self.seen.contains_key(id) && self.missing(id, now, ttl) >= ttl {
                 verdicts.insert(id.clone(), departure(table, id));
             }
         }
@@ -292,7 +319,7 @@ mod tests {
         };
         table.partitions.insert(partition, owned);
         for (at, expected) in [
-            (8, MemberState::Active),
+            (7, MemberState::Active),
             (9, MemberState::Unready),
             (11, MemberState::Unready),
             (12, MemberState::Gone),
@@ -310,7 +337,12 @@ mod tests {
     fn a_relic_joins_nobody_and_is_forgotten_after_its_time_to_live() {
         let mut roster = Roster::default();
         let table = AssignmentTable::default();
-        for (at, forgotten) in [(0, vec![]), (8, vec![]), (9, vec![id("relic")])] {
+        for (at, forgotten) in [
+            (0, vec![]),
+            (4, vec![]),
+            (8, vec![]),
+            (9, vec![id("relic")]),
+        ] {
             roster.look(vec![record("relic", 1, 70)], Duration::from_secs(at));
             let (verdicts, forget) = roster.judge(Some(&table), &id("me"), TTL);
             assert!(verdicts.is_empty(), "{verdicts:?}");
@@ -344,13 +376,24 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_dead_because_nobody_could_look() {
+        let mut roster = Roster::default();
+        let mut table = AssignmentTable::default();
+        for (at, counter) in [(0, 1), (3, 2), (300, 2), (303, 2), (307, 3)] {
+            table = turn(&mut roster, &table, vec![record("a", 1, counter)], at);
+            let expected = (at > 0).then_some(MemberState::Active);
+            assert_eq!(state(&table, "a"), expected, "at {at}");
+        }
+    }
+
+    #[test]
     fn a_member_whose_heartbeat_was_removed_is_waited_for() {
         let mut roster = Roster::default();
         let mut table = AssignmentTable::default();
         table
             .members
             .insert(id("a"), Member::new(Role::Writer, "a:1"));
-        for (at, there) in [(100, true), (108, true), (109, false)] {
+        for (at, there) in [(100, true), (104, true), (108, true), (109, false)] {
             table = turn(&mut roster, &table, vec![], at);
             assert_eq!(state(&table, "a").is_some(), there, "at {at}");
         }

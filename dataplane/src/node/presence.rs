@@ -85,15 +85,20 @@ impl Presence {
 
     /// Renews every `interval` until `stop`, or until another process takes the name.
     pub(super) async fn run(&self, interval: Duration, stop: CancellationToken) {
+        let mut pause = interval;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.superseded.cancelled() => return,
-                () = tokio::time::sleep(interval) => {}
+                () = tokio::time::sleep(pause) => {}
             }
-            if let Err(error) = self.renew().await {
-                tracing::warn!(%error, "the heartbeat was not renewed");
-            }
+            pause = match self.renew().await {
+                Ok(()) => interval,
+                Err(error) => {
+                    tracing::warn!(%error, "the heartbeat was not renewed; trying again");
+                    interval / 4
+                }
+            };
         }
     }
 }

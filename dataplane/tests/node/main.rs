@@ -6,6 +6,7 @@
 )]
 
 mod events;
+mod namesake;
 mod overload;
 mod pre_stop;
 mod process;
