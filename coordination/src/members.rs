@@ -22,8 +22,6 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use crate::assignment::Role;
 use crate::document::{self, Document, DocumentError, Versioned, Written};
@@ -169,23 +167,6 @@ impl Heartbeat {
                 }
                 // Also after a removal, which only says that somebody took us for gone: create it again.
                 Written::Lost(found) => self.current = found,
-            }
-        }
-    }
-
-    /// Renews every third of the time to live until `stop`, or until a newer life takes over. A failed renewal is logged
-    /// and tried again at the next turn.
-    pub async fn run(mut self, stop: CancellationToken) -> Beat {
-        let interval = Duration::from_millis(self.next.ttl_ms) / 3;
-        loop {
-            match self.beat().await {
-                Ok(Beat::Renewed) => {}
-                Ok(superseded) => return superseded,
-                Err(error) => tracing::warn!(%error, "heartbeat was not renewed"),
-            }
-            tokio::select! {
-                () = sleep(interval) => {}
-                () = stop.cancelled() => return Beat::Renewed,
             }
         }
     }

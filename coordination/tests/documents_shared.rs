@@ -278,19 +278,6 @@ async fn a_newer_life_supersedes_the_older_one() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_running_heartbeat_stops_when_superseded() {
-    let bucket = SimBucket::new(1);
-    let mut old = heartbeat(&bucket, "old", 1);
-    assert_eq!(old.beat().await.unwrap(), Beat::Renewed);
-    let running = tokio::spawn(old.run(tokio_util::sync::CancellationToken::new()));
-    let mut new = heartbeat(&bucket, "new", 2);
-    let by = new.incarnation();
-    tokio::task::yield_now().await;
-    assert_eq!(new.beat().await.unwrap(), Beat::Renewed);
-    assert_eq!(running.await.unwrap(), Beat::Superseded { by });
-}
-
 #[test]
 fn expiry_needs_the_whole_time_to_live_on_the_observers_clock() {
     let record = |incarnation, counter| HeartbeatRecord {

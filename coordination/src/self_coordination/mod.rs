@@ -126,13 +126,13 @@ impl Coordinator {
         let Some(holder) = lease.and_then(|lease| lease.holder.as_ref()) else {
             return Ok(true);
         };
-        // An earlier life of this process.
-        if holder.instance == self.me.instance {
-            return Ok(true);
-        }
         let now = self.began.elapsed();
         let key = keys::member(&holder.instance);
         let found: Option<Versioned<HeartbeatRecord>> = document::load(&self.store, &key).await?;
+        if holder.instance == self.me.instance {
+            // An earlier life of this process, unless this process is the earlier one.
+            return Ok(found.is_some_and(|found| found.incarnation == self.me.incarnation));
+        }
         let Some(found) = found else {
             return Ok(self.roster.missing(&holder.instance, now, self.ttl) >= self.ttl);
         };

@@ -121,12 +121,12 @@ pub struct CoordinationSpec {
     #[x_kube(validation = POLL_INTERVAL)]
     pub poll_interval: DurationString,
 
-    /// How often an instance renews its leases, 100ms to 5m. Default: 5s.
+    /// How often an instance renews its heartbeat where no operator plans, 100ms to 5m. Default: 5s.
     #[serde(default = "default_heartbeat_interval")]
     #[x_kube(validation = HEARTBEAT_INTERVAL)]
     pub heartbeat_interval: DurationString,
 
-    /// How long a lease must stand still before another instance may take it over, 1s to 15m and at least three
+    /// How long a heartbeat stands still before its instance is taken for dead where no operator plans, 1s to 15m and at least three
     /// heartbeatIntervals. It sets how soon writes resume after a crash; safety does not depend on it. Default: 20s.
     #[serde(default = "default_lease_ttl")]
     #[x_kube(validation = LEASE_TTL)]

@@ -298,10 +298,11 @@ impl Node {
             tracing::warn!(%error, "cannot announce that this node leaves; it stops without handing over");
             return;
         }
-        if let Err(error) = self.plan_now().await {
+        let until = Instant::now() + patience;
+        let asked = tokio::time::timeout_at(until, self.plan_now()).await;
+        if let Ok(Err(error)) = asked {
             tracing::debug!(%error, "the planner was not asked to look; it will by itself");
         }
-        let until = Instant::now() + patience;
         let mut views = self.view().subscribe();
         while let Some(left) = self.still_to_give() {
             if Instant::now() >= until {
