@@ -3,6 +3,7 @@
 #   PROFILE=release      run and demo with full optimisation (the default, dev, is optimised where it is hot)
 #   ARGS="..."           extra arguments for run, demo, bench-operator, bench-freshness, bench-index, bench-server and bench-data
 #   SEEDS=n              how many schedules the protocol simulation tries
+#   FAULTS=n             how many processes test-histories kills or stops
 #   CARGO_FLAGS=--locked refuse to change Cargo.lock, as CI does
 #   VENV=dir             where the Python of client and chart tests lives (default .venv)
 #   BENCH_VENV=dir       where the engines that bench-index compares with live (default .venv-bench)
@@ -26,6 +27,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 PROFILE ?= dev
 ARGS ?=
 SEEDS ?= 1000
+FAULTS ?= 8
 CARGO_FLAGS ?=
 VENV ?= .venv
 BENCH_VENV ?= .venv-bench
@@ -137,6 +139,11 @@ controlplane: ## Build the Kubernetes that tests run against: once per version, 
 .PHONY: test-sim
 test-sim: setup-build ## Simulate the protocols under faults, SEEDS=1000
 	BRAINY_SIM_SEEDS=$(SEEDS) $(CARGO) test $(CARGO_FLAGS) --workspace --test simulation -- --nocapture
+
+.PHONY: test-histories
+test-histories: override PROFILE = dev
+test-histories: build ## Judge what clients of a cluster see while processes are killed and stopped, FAULTS=8
+	BRAINY_FAULTS=$(FAULTS) $(CARGO) test $(CARGO_FLAGS) --workspace --test histories -- --nocapture
 
 .PHONY: sim-long
 sim-long: ## The same with SEEDS=100000, before a release

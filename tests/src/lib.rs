@@ -23,6 +23,7 @@ pub mod nats;
 pub mod operator_bench;
 pub mod probe;
 pub mod process;
+pub mod registers;
 pub mod standalone;
 pub mod wait;
 

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use brainy_tests::client::Read;
 use brainy_tests::history::History;
-use brainy_tests::load::{random_rows, write_all};
+use brainy_tests::load::{Load, Shape, random_rows, write_all};
 use brainy_tests::process::{Process, program};
 use brainy_tests::standalone::Standalone;
+use brainy_tests::wait::{holds, until};
 use reqwest::Method;
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_by_kill_9() {
@@ -42,6 +44,56 @@ async fn nothing_acknowledged_is_lost_by_kill_9() {
     brainyd.process.interrupt().unwrap();
     let status = brainyd.process.exit(Duration::from_secs(30)).await.unwrap();
     assert_eq!(status.code(), Some(0), "{}", brainyd.process.output());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_whenever_it_is_killed() {
+    const ROUNDS: u64 = 6;
+    let dir = tempfile::tempdir().unwrap();
+    let history = History::default();
+    let mut brainyd = Standalone::start(dir.path(), &[], &[]).await.unwrap();
+    // There is a flush or a merge under way most of the time.
+    let config = json!({"flushIntervalMs": 100, "segmentMergeThreshold": 2});
+    let body = json!({"version": 0, "config": config}).to_string();
+    let client = brainyd.client();
+    let answer = client.send(Method::POST, "/sync/config", &[], Some(body.into_bytes()));
+    assert_eq!(answer.await.unwrap().status, 200);
+    client.create_collection("things", 8, None).await.unwrap();
+    for round in 0..ROUNDS {
+        // What a killed process was asked is never written again.
+        let rows = random_rows(round * 1000, 200, 8, round);
+        let clients = [brainyd.client().with_patience(Duration::ZERO)];
+        let shape = Shape {
+            readers: 0,
+            pause: Duration::from_millis(1),
+            ..Shape::default()
+        };
+        let before = history.writes().await;
+        let load = Load::start(&clients, "things", &history, &rows, 1, &shape);
+        let enough = before + 300 + round * 150;
+        until(
+            "enough is acknowledged",
+            Duration::from_secs(60),
+            async || {
+                let now = history.writes().await;
+                holds(now >= enough, || format!("{} writes", now - before))
+            },
+        )
+        .await
+        .unwrap();
+        brainyd.process.kill().await.unwrap();
+        load.stop().await;
+        brainyd = Standalone::start(dir.path(), &[], &[]).await.unwrap();
+        let verdict = history.verify(&brainyd.client(), "things").await.unwrap();
+        assert!(verdict.is_clean(), "after {round} crashes: {verdict:?}");
+    }
+    let segments = brainyd
+        .client()
+        .collection("things")
+        .await
+        .unwrap()
+        .segments;
+    assert!(segments > 0, "nothing was flushed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,6 +45,7 @@ impl Disk {
             fs::remove_file(leftover.path()).map_err(|e| fail(&e))?;
         }
         sync_folder(root).map_err(|e| fail(&e))?;
+        sync_above(root).map_err(|e| fail(&e))?;
         Ok(Self {
             root: root.to_owned(),
             durable: Mutex::new(HashSet::from([objects.clone()])),
@@ -57,6 +58,28 @@ impl Disk {
             _lock: lock,
         })
     }
+}
+
+/// Makes the entries that lead to `root` durable: a power failure must not take the directory itself. It may be new, or an earlier
+/// process made it and ended before it could do this.
+fn sync_above(root: &Path) -> io::Result<()> {
+    for folder in fs::canonicalize(root)?.ancestors().skip(1) {
+        match sync_folder(folder) {
+            Ok(()) => {}
+            // Nobody who may not open a folder has just made an entry in it.
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => {}
+            // Some file systems sync no folders, and on a read-only one, as above the volume of a container, nothing is new.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::InvalidInput
+                        | ErrorKind::Unsupported
+                        | ErrorKind::ReadOnlyFilesystem
+                ) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }
 
 fn check_format(root: &Path) -> Result<(), StoreError> {
