@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use brainy_coordination::events::Event;
 use brainy_coordination::gc::Collector;
@@ -30,6 +30,8 @@ const MAX_REPLAY: u64 = 512;
 const IDLE: Duration = Duration::from_secs(3);
 /// One in so many of `flush_bytes`.
 const IDLE_PART: u64 = 64;
+/// How long deletions of points that several instances write are remembered.
+const DELETIONS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How often the collector runs, as a part of the grace period.
 const COLLECT_EVERY: u32 = 4;
 
@@ -209,6 +211,11 @@ impl Maintenance {
         let chosen: BTreeSet<SegmentId> = chosen.into_iter().collect();
         let inputs: Vec<SegmentId> = chosen.iter().cloned().collect();
         let machine = self.machine.clone();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let long_ago = now.unwrap_or_default().saturating_sub(DELETIONS_KEPT);
+        machine
+            .state()
+            .forget_deletions_before(long_ago.as_millis() as u64);
         let options = self.context.config.build;
         let built = self
             .build(move |id, dir| machine.state().merge(&inputs, id, &dir, options))

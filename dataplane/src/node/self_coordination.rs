@@ -277,11 +277,7 @@ impl Node {
         };
         let (reply, answer) = oneshot::channel();
         let stopping = || ServiceError::Unavailable("this node is stopping".to_owned());
-        planning
-            .asks
-            .send(reply)
-            .await
-            .map_err(|_| stopping())?;
+        planning.asks.send(reply).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())?
     }
 

@@ -33,3 +33,4 @@ mod texts;
 mod unsupported;
 mod updates;
 mod vectors;
+mod versions;

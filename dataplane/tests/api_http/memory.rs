@@ -43,7 +43,13 @@ impl Stored {
 }
 
 fn refused(error: EngineError) -> ServiceError {
-    ServiceError::Internal(format!("the API let this through: {error}"))
+    match &error {
+        // Whether there are several writers is known where writes are resolved.
+        EngineError::Invalid { reason, .. } if reason.contains("--multi-writer") => {
+            ServiceError::BadRequest(error.to_string())
+        }
+        _ => ServiceError::Internal(format!("the API let this through: {error}")),
+    }
 }
 
 #[derive(Default)]
@@ -359,6 +365,17 @@ impl DataService for Memory {
         self.enter().await?;
         self.state.lock().reads.push(options);
         self.with(collection, |s| s.points.retrieve(&request).map_err(refused))?
+    }
+
+    async fn versions(
+        &self,
+        collection: &str,
+        ids: Vec<PointId>,
+        options: ReadOptions,
+    ) -> Result<Vec<PointVersions>, ServiceError> {
+        self.enter().await?;
+        self.state.lock().reads.push(options);
+        self.with(collection, |s| s.points.versions(&ids).map_err(refused))?
     }
 
     async fn scroll(

@@ -19,7 +19,10 @@ async fn the_second_process_of_a_name_replaces_the_first_which_does_not_fight_ba
     assert_eq!(second.count().await, 20);
     // Whatever it answers, it learns that its leases were taken, and by whom.
     let all = CountRequest { filter: None };
-    let _refused = first.node.count("things", all, ReadOptions::default()).await;
+    let _refused = first
+        .node
+        .count("things", all, ReadOptions::default())
+        .await;
     tokio::time::timeout(WITHIN, first.node.superseded())
         .await
         .unwrap();
