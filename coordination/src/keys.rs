@@ -37,6 +37,19 @@ pub fn lock(partition: &PartitionId) -> String {
     format!("_brainy/locks/{partition}.json")
 }
 
+/// What the leases of all lanes of a partition begin with ([`crate::lane`]).
+#[must_use]
+pub fn lane_locks(partition: &PartitionId) -> String {
+    format!("_brainy/locks/{partition}_")
+}
+
+/// The instance whose lane's lease of `partition` a key stands for, if it is one.
+#[must_use]
+pub fn parse_lane_lock(partition: &PartitionId, key: &str) -> Option<InstanceId> {
+    let name = key.strip_prefix(&lane_locks(partition))?;
+    InstanceId::new(name.strip_suffix(".json")?).ok()
+}
+
 /// Event number `sequence`.
 #[must_use]
 pub fn event(sequence: u64) -> String {

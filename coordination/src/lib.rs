@@ -14,6 +14,7 @@ pub mod gc;
 pub mod handoff;
 pub mod import;
 pub mod keys;
+pub mod lane;
 pub mod lease;
 pub mod manifest;
 pub mod members;

@@ -168,10 +168,7 @@ impl Collection {
     }
 
     fn partition(&self, index: u32) -> PartitionId {
-        PartitionId {
-            collection: self.uid.clone(),
-            index,
-        }
+        PartitionId::new(self.uid.clone(), index)
     }
 }
 

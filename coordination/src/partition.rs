@@ -9,12 +9,14 @@
 //! - Every epoch below `epoch` has a fence in its log.
 //! - The segments hold exactly the effect of the log up to and including `applied`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::document::{self, Document, DocumentError, Versioned, Written};
 use crate::keys;
 use crate::store::retry::Store;
-use crate::types::{LogPosition, Nonce, PartitionId, SegmentId};
+use crate::types::{InstanceId, LogPosition, Nonce, PartitionId, SegmentId};
 
 /// One file of a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +72,9 @@ pub struct PartitionManifest {
     pub segments: Vec<SegmentMeta>,
     /// The most recent requests up to `applied`, oldest first, bounded.
     pub requests: Vec<AppliedRequest>,
+    /// Up to where each lane is contained in the partition's log ([`crate::lane`]); empty unless there are several writers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lanes: BTreeMap<InstanceId, LogPosition>,
 }
 
 impl Default for PartitionManifest {
@@ -80,6 +85,7 @@ impl Default for PartitionManifest {
             applied: LogPosition::new(1, 0),
             segments: Vec::new(),
             requests: Vec::new(),
+            lanes: BTreeMap::new(),
         }
     }
 }

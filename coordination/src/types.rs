@@ -131,7 +131,8 @@ impl SegmentId {
     }
 }
 
-/// The `index`-th partition of a collection; written `{collection uid}/{index:05}`.
+/// The `index`-th partition of a collection, written `{collection uid}/{index:05}`; or one instance's lane of it ([`crate::lane`]),
+/// written `{collection uid}/{index:05}_{instance}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PartitionId {
@@ -139,11 +140,47 @@ pub struct PartitionId {
     pub collection: CollectionUid,
     /// Number below the collection's partition count.
     pub index: u32,
+    /// The instance whose lane this is; `None`: the partition itself.
+    pub lane: Option<InstanceId>,
+}
+
+impl PartitionId {
+    /// The partition itself.
+    #[must_use]
+    pub const fn new(collection: CollectionUid, index: u32) -> Self {
+        Self {
+            collection,
+            index,
+            lane: None,
+        }
+    }
+
+    /// The lane of `instance` for this partition.
+    #[must_use]
+    pub fn lane_of(&self, instance: &InstanceId) -> Self {
+        Self {
+            lane: Some(instance.clone()),
+            ..self.clone()
+        }
+    }
+
+    /// The partition that this is a lane of; itself if it is none.
+    #[must_use]
+    pub fn without_lane(&self) -> Self {
+        Self {
+            lane: None,
+            ..self.clone()
+        }
+    }
 }
 
 impl fmt::Display for PartitionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{:05}", self.collection, self.index)
+        write!(f, "{}/{:05}", self.collection, self.index)?;
+        match &self.lane {
+            Some(instance) => write!(f, "_{instance}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -154,12 +191,18 @@ impl FromStr for PartitionId {
         let bad = || NameError {
             what: "partition",
             value: value.chars().take(64).collect(),
-            rule: "'{collection uid}/{number}'",
+            rule: "'{collection uid}/{number}' or '{collection uid}/{number}_{instance}'",
         };
-        let (collection, index) = value.rsplit_once('/').ok_or_else(bad)?;
+        let (collection, rest) = value.rsplit_once('/').ok_or_else(bad)?;
+        // An instance's name has no '_'.
+        let (index, lane) = match rest.split_once('_') {
+            Some((index, lane)) => (index, Some(InstanceId::new(lane)?)),
+            None => (rest, None),
+        };
         Ok(Self {
             collection: CollectionUid::new(collection)?,
             index: index.parse().map_err(|_| bad())?,
+            lane,
         })
     }
 }

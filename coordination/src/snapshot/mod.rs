@@ -30,6 +30,8 @@
 mod pins;
 mod reaper;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::document::{self, Document, DocumentError, Versioned, Written};
@@ -82,6 +84,7 @@ impl From<PartitionManifest> for PinnedPartition {
             applied,
             segments,
             requests: _,
+            lanes: _,
         } = manifest;
         Self {
             epoch,
@@ -105,6 +108,7 @@ impl From<PinnedPartition> for PartitionManifest {
             applied,
             segments,
             requests: Vec::new(),
+            lanes: BTreeMap::new(),
         }
     }
 }
@@ -125,10 +129,7 @@ impl PinnedCollection {
     /// The partition of number `index`, as it is called in the bucket.
     #[must_use]
     pub fn partition_id(&self, index: u32) -> PartitionId {
-        PartitionId {
-            collection: self.collection.uid.clone(),
-            index,
-        }
+        PartitionId::new(self.collection.uid.clone(), index)
     }
 }
 

@@ -33,10 +33,7 @@ pub(crate) fn members(count: usize, role: Role) -> BTreeMap<InstanceId, Member> 
 pub(crate) fn partitions(sizes: &[u32]) -> BTreeSet<PartitionId> {
     let collection = |n: usize| CollectionUid::new(format!("c{n}-00000000")).expect("a valid uid");
     let one = |(n, size): (usize, &u32)| {
-        let ids = (0..*size).map(move |index| PartitionId {
-            collection: collection(n),
-            index,
-        });
+        let ids = (0..*size).map(move |index| PartitionId::new(collection(n), index));
         ids.collect::<Vec<_>>()
     };
     sizes.iter().enumerate().flat_map(one).collect()

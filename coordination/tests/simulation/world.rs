@@ -122,10 +122,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(options: Options, partitions: u32, lossy: bool) -> Arc<Self> {
         let collection = CollectionUid::new("lists-1").expect("valid");
-        let partition = |index| PartitionId {
-            collection: collection.clone(),
-            index,
-        };
+        let partition = |index| PartitionId::new(collection.clone(), index);
         Arc::new(Self {
             options,
             bucket: SimBucket::new(options.seed),

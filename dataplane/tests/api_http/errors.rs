@@ -16,10 +16,7 @@ use crate::support::Server;
 #[tokio::test]
 async fn errors_of_the_service_have_their_status() {
     let server = Server::with_points().await;
-    let partition = PartitionId {
-        collection: CollectionUid::new("c-1").unwrap(),
-        index: 0,
-    };
+    let partition = PartitionId::new(CollectionUid::new("c-1").unwrap(), 0);
     let text = || "the reason".to_owned();
     for (error, status, retry_after) in [
         (ServiceError::BadRequest(text()), 400, None),

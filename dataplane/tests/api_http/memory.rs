@@ -322,10 +322,7 @@ impl DataService for Memory {
                     s.apply(&op).map_err(refused)?
                 }
             };
-            let partition = PartitionId {
-                collection: s.collection.uid.clone(),
-                index: 0,
-            };
+            let partition = PartitionId::new(s.collection.uid.clone(), 0);
             Ok(WriteReceipt {
                 token: Token([(partition, position)].into()),
             })

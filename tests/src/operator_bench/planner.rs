@@ -110,10 +110,7 @@ fn partitions() -> Result<BTreeSet<PartitionId>, NameError> {
     let mut all = BTreeSet::new();
     for collection in 0..COLLECTIONS {
         let collection = CollectionUid::new(format!("collection-{collection:03}"))?;
-        all.extend((0..PARTITIONS_EACH).map(|index| PartitionId {
-            collection: collection.clone(),
-            index,
-        }));
+        all.extend((0..PARTITIONS_EACH).map(|index| PartitionId::new(collection.clone(), index)));
     }
     Ok(all)
 }

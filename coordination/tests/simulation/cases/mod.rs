@@ -45,10 +45,7 @@ impl Bench {
     fn new() -> Self {
         Self {
             bucket: SimBucket::new(1),
-            partition: PartitionId {
-                collection: CollectionUid::new("lists-1").unwrap(),
-                index: 0,
-            },
+            partition: PartitionId::new(CollectionUid::new("lists-1").unwrap(), 0),
         }
     }
 

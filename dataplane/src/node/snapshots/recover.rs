@@ -164,10 +164,7 @@ impl Node {
             .await
             .map_err(|e| ServiceError::Internal(format!("opening a segment: {e}")))?
             .map_err(ArchiveError::Segment)?;
-        let to = PartitionId {
-            collection: collection.uid.clone(),
-            index,
-        };
+        let to = PartitionId::new(collection.uid.clone(), index);
         for file in &segment.files {
             let path = dir.join(&file.name);
             let body = tokio::fs::read(&path)
@@ -208,10 +205,7 @@ impl Node {
                     .map_err(|_| ArchiveError::Cancelled)?
             }
             Source::Pinned(uid) => {
-                let from = PartitionId {
-                    collection: uid.clone(),
-                    index,
-                };
+                let from = PartitionId::new(uid.clone(), index);
                 for file in &segment.files {
                     let key = keys::segment_file(&from, &segment.id, &file.name);
                     let Some(object) = self.store().get(&key).await? else {
