@@ -12,6 +12,8 @@ pub const CLAIM: &str = "_brainy/claim.json";
 pub const IMPORT: &str = "_brainy/import.json";
 /// Marks of accepted losses.
 pub const QUARANTINE: &str = "_brainy/quarantine/";
+/// Whether there are several writers.
+pub const WRITERS: &str = "_brainy/writers.json";
 /// Assignment table.
 pub const ASSIGNMENTS: &str = "_brainy/assignments.json";
 /// Shared configuration.

@@ -31,3 +31,4 @@ pub mod store;
 pub mod takeover;
 pub mod types;
 pub mod wal;
+pub mod writers;

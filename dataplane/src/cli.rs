@@ -141,6 +141,10 @@ pub struct Cli {
     /// Who plans.
     #[command(flatten)]
     pub planner: PlannerArgs,
+    /// Every hybrid takes writes for every partition, into a log of its own, and the partition's owner merges them; for all nodes of
+    /// a cluster or none.
+    #[arg(long, env = "BRAINY_MULTI_WRITER")]
+    pub multi_writer: bool,
     /// How often the assignment table is read when nobody hints, milliseconds; overrides the shared configuration.
     #[arg(long, env = "BRAINY_POLL_INTERVAL_MS")]
     pub poll_interval_ms: Option<u64>,

@@ -221,6 +221,7 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
     let data_dir = start::take_data_dir(&cli.data_dir)?;
     let store = start::open_store(cli).await?;
     let self_coordination = start::self_coordination(cli, &store).await?;
+    start::agree_on_writers(cli, &store).await?;
     let watcher = ConfigWatcher::new(store.clone(), cli.local_config())
         .map_err(|e| failure(USAGE)(e.to_string()))?;
     let settings = watcher.subscribe();
@@ -235,7 +236,8 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
         partitions: cli.default_partitions(),
         memory_budget: cli.memory_budget(),
         read_threads: cli.read_threads(),
-        build: cli.build_options(),
+        multi_writer: cli.multi_writer,
+            build: cli.build_options(),
         cluster_key: cli.api_key.clone(),
         coordination: cli.coordination().map_err(failure(USAGE))?,
         tls: tls.as_ref().map(|tls| tls.client.clone().into()),

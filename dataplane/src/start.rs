@@ -8,14 +8,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use brainy_coordination::assignment::Role;
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::self_coordination::ownership::{self, Planner, Wish};
+use brainy_coordination::keys;
 use brainy_coordination::store::dir::DirStore;
 use brainy_coordination::store::probe::{ProbeError, ProbeOptions, probe_s3};
 use brainy_coordination::store::retry::{RetryPolicy, Store};
 use brainy_coordination::store::s3::{S3Config, S3Store};
 use brainy_coordination::store::{ObjectStore, StoreError};
 use brainy_coordination::types::InstanceId;
+use brainy_coordination::writers;
 use brainy_dataplane::cli::Cli;
 use brainy_dataplane::node::{SelfCoordination, StartError};
 use brainy_http_server::tls::{self, ServerTls, TlsError};
@@ -170,6 +173,31 @@ pub(crate) async fn open_bucket(config: S3Config) -> Result<Store, Failure> {
         store as Arc<dyn ObjectStore>,
         RetryPolicy::default(),
     ))
+}
+
+/// Makes sure that all nodes of the cluster know of lanes, or none ([`brainy_coordination::writers`]).
+///
+/// # Errors
+/// A `--multi-writer` that does not fit the role or what the cluster's other nodes were told.
+pub(crate) async fn agree_on_writers(cli: &Cli, store: &Store) -> Result<(), Failure> {
+    let role = cli.cluster_role();
+    if cli.multi_writer && role != Some(Role::Hybrid) {
+        return Err(failure(USAGE)(
+            "--multi-writer is for --role hybrid: every node of such a cluster reads and writes".to_owned(),
+        ));
+    }
+    if role.is_none() {
+        return Ok(());
+    }
+    let agreed = writers::agree(store, cli.multi_writer).await;
+    if agreed.map_err(|e| node_failure(&e.into()))? {
+        return Ok(());
+    }
+    Err(failure(USAGE)(format!(
+        "this node was told --multi-writer={}, and the other nodes of the cluster the opposite, as {} says: all nodes have to agree",
+        cli.multi_writer,
+        keys::WRITERS
+    )))
 }
 
 fn bucket_failure(place: &str, error: &ProbeError) -> Failure {

@@ -8,6 +8,8 @@
 //! | 13 | 8 | sequence, 0 if retired |
 //! | 21 | n | the instance whose lane it is |
 
+use std::collections::BTreeMap;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::replica::MachineError;
@@ -36,6 +38,19 @@ pub enum Marker {
 }
 
 impl Marker {
+    /// What it changes of the lanes' positions.
+    pub(super) fn apply(&self, lanes: &mut BTreeMap<InstanceId, LogPosition>) {
+        match self {
+            Marker::Passed { lane, at } => {
+                let known = lanes.entry(lane.clone()).or_insert(*at);
+                *known = (*known).max(*at);
+            }
+            Marker::Retired { lane } => {
+                lanes.remove(lane);
+            }
+        }
+    }
+
     /// As an entry's payload.
     #[must_use]
     pub fn encode(&self) -> Bytes {

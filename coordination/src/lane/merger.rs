@@ -23,7 +23,9 @@ use crate::wal::{Entry, Slot, WalError, read_slot};
 /// Most slots of a lane that are copied before a marker is written.
 const SLOTS_A_STEP: usize = 32;
 /// Most copies that wait for the partition's log at once, of one lane.
-const COPIES_AT_ONCE: usize = 256;
+const COPIES_AT_ONCE: usize = 128;
+/// Pause before a copy is tried again that found too many writes waiting.
+const FULL: Duration = Duration::from_millis(10);
 
 /// An entry of a lane, or a marker, on its way into the partition's log: logged as it is.
 #[derive(Clone, Debug)]
@@ -142,7 +144,12 @@ impl<M: Merging> Merger<M> {
             self.passed.remove(lane);
             return Ok(());
         }
-        let replica = Replica::open(self.store.clone(), id.clone(), Arc::new(Nothing), self.grace);
+        let replica = Replica::open(
+            self.store.clone(),
+            id.clone(),
+            Arc::new(Nothing),
+            self.grace,
+        );
         let mut replica = replica.await.map_err(TakeoverError::from)?;
         let ownership = replica.take_over(&self.me, observed.as_ref()).await?;
         let end = replica.position();
@@ -206,13 +213,31 @@ impl<M: Merging> Merger<M> {
     }
 
     async fn copy(&self, entry: Entry) -> Result<(), MergeError> {
-        let body = Copied(entry.payload).into();
-        settled(self.owner.write(entry.request, body).await)
+        self.write(entry.request, &entry.payload).await
     }
 
     async fn log(&self, marker: Marker) -> Result<(), MergeError> {
-        let body = Copied(marker.encode()).into();
-        settled(self.owner.write(Nonce::random(), body).await)
+        self.write(Nonce::random(), &marker.encode()).await
+    }
+
+    /// Writes into the partition's log, waiting for room among the writes that wait: starting the step over would fill it again.
+    async fn write(&self, request: Nonce, payload: &Bytes) -> Result<(), MergeError> {
+        loop {
+            let body = Copied(payload.clone()).into();
+            return match self.owner.write(request, body).await {
+                Ok(_) => Ok(()),
+                Err(WriteError::Overloaded) => {
+                    tokio::time::sleep(FULL).await;
+                    continue;
+                }
+                Err(WriteError::NotOwner) => Err(MergeError::Deposed),
+                Err(WriteError::Rejected(_)) => Err(MergeError::Later(
+                    "the state machine has no room for it".to_owned(),
+                )),
+                Err(WriteError::StoreFailed(error)) => Err(MergeError::Later(error.to_string())),
+                Err(WriteError::Unknown(text)) => Err(MergeError::Later(text)),
+            };
+        }
     }
 }
 
@@ -220,21 +245,6 @@ impl<M: Merging> Merger<M> {
 struct Step {
     at: LogPosition,
     slots: usize,
-}
-
-fn settled<R>(done: Result<LogPosition, WriteError<R>>) -> Result<(), MergeError> {
-    match done {
-        Ok(_) => Ok(()),
-        Err(WriteError::NotOwner) => Err(MergeError::Deposed),
-        Err(WriteError::Rejected(_)) => Err(MergeError::Later(
-            "the state machine has no room for it".to_owned(),
-        )),
-        Err(WriteError::Overloaded) => {
-            Err(MergeError::Later("too many writes are waiting".to_owned()))
-        }
-        Err(WriteError::StoreFailed(error)) => Err(MergeError::Later(error.to_string())),
-        Err(WriteError::Unknown(text)) => Err(MergeError::Later(text)),
-    }
 }
 
 /// The state machine of a lane that is only fenced: it keeps nothing.

@@ -40,8 +40,9 @@
 mod marker;
 mod merger;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub use marker::Marker;
@@ -51,72 +52,110 @@ use crate::document::{self, DocumentError};
 use crate::keys;
 use crate::lease::{self, LeaseState};
 use crate::partition::PartitionManifest;
-use crate::replica::MachineError;
 use crate::store::retry::Store;
 use crate::types::{InstanceId, LogPosition, PartitionId};
 use crate::wal::{Slot, WalError, read_slot};
 
-/// Up to where each lane is contained in the partition's log, as far as that was applied here. Part of the state machine.
+/// Up to where each lane is contained in the partition's log, as far as that was applied here. Part of the state machine: it follows
+/// from the log, and a manifest carries what it was at its `applied`.
 #[derive(Debug, Default)]
-pub struct Merged(watch::Sender<BTreeMap<InstanceId, LogPosition>>);
+pub struct Merged {
+    history: Mutex<History>,
+    now: watch::Sender<BTreeMap<InstanceId, LogPosition>>,
+}
+
+/// What the newest manifest said, and the markers met since.
+#[derive(Debug)]
+struct History {
+    applied: LogPosition,
+    at_applied: BTreeMap<InstanceId, LogPosition>,
+    since: VecDeque<(LogPosition, Marker)>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            applied: PartitionManifest::default().applied,
+            at_applied: BTreeMap::new(),
+            since: VecDeque::new(),
+        }
+    }
+}
+
+impl History {
+    fn up_to(&self, applied: LogPosition) -> BTreeMap<InstanceId, LogPosition> {
+        let mut lanes = self.at_applied.clone();
+        let since = self.since.iter();
+        for (_, marker) in since.take_while(|(position, _)| *position <= applied) {
+            marker.apply(&mut lanes);
+        }
+        lanes
+    }
+}
 
 impl Merged {
-    /// The position of every lane that was ever copied from.
+    /// The position of every lane that was ever copied from and not retired.
     #[must_use]
     pub fn positions(&self) -> BTreeMap<InstanceId, LogPosition> {
-        self.0.borrow().clone()
+        self.now.borrow().clone()
+    }
+
+    /// What a manifest that contains the log up to `applied`, which is not before that of the manifest loaded last, has to carry.
+    #[must_use]
+    pub fn up_to(&self, applied: LogPosition) -> BTreeMap<InstanceId, LogPosition> {
+        self.history.lock().up_to(applied)
     }
 
     /// The position of one lane; `None` if nothing was copied from it yet, or it was retired.
     #[must_use]
     pub fn get(&self, lane: &InstanceId) -> Option<LogPosition> {
-        self.0.borrow().get(lane).copied()
+        self.now.borrow().get(lane).copied()
     }
 
     /// Woken at every change.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<BTreeMap<InstanceId, LogPosition>> {
-        self.0.subscribe()
+        self.now.subscribe()
     }
 
-    /// Whether every lane of `ends` is contained up to there.
+    /// Whether every lane of `ends` is contained up to there. One that was retired since is not: its end has to be looked up anew.
     #[must_use]
     pub fn contains(&self, ends: &BTreeMap<InstanceId, LogPosition>) -> bool {
-        let merged = self.0.borrow();
+        let merged = self.now.borrow();
         ends.iter()
             .all(|(lane, end)| merged.get(lane).is_some_and(|at| at >= end))
     }
 
-    /// Learns what a manifest says.
+    /// Goes on from what a manifest says, which the state contains.
     pub fn load(&self, manifest: &PartitionManifest) {
-        for (lane, at) in &manifest.lanes {
-            self.reached(lane, *at);
+        let mut history = self.history.lock();
+        if manifest.applied < history.applied {
+            return;
+        }
+        history.applied = manifest.applied;
+        history.at_applied.clone_from(&manifest.lanes);
+        history
+            .since
+            .retain(|(position, _)| *position > manifest.applied);
+        self.publish(&history);
+    }
+
+    /// Notes a marker that the log holds at `position`. To be called after the entries before it were applied, in log order; what is
+    /// contained already changes nothing.
+    pub fn note(&self, position: LogPosition, marker: Marker) {
+        let mut history = self.history.lock();
+        if position > history.applied {
+            history.since.push_back((position, marker));
+            self.publish(&history);
         }
     }
 
-    /// Notes an entry of the log if it is a marker, and says whether it was one: then it holds nothing else.
-    ///
-    /// # Errors
-    /// It begins as a marker and is none that this version knows.
-    pub fn note(&self, payload: &[u8]) -> Result<bool, MachineError> {
-        match Marker::decode(payload)? {
-            Some(Marker::Passed { lane, at }) => self.reached(&lane, at),
-            Some(Marker::Retired { lane }) => {
-                self.0.send_if_modified(|all| all.remove(&lane).is_some());
-            }
-            None => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    fn reached(&self, lane: &InstanceId, at: LogPosition) {
-        self.0.send_if_modified(|all| {
-            let before = all.get(lane).copied();
-            let further = before.is_none_or(|before| before < at);
-            if further {
-                all.insert(lane.clone(), at);
-            }
-            further
+    fn publish(&self, history: &History) {
+        let lanes = history.up_to(LogPosition::new(u64::MAX, u64::MAX));
+        self.now.send_if_modified(|now| {
+            let changed = *now != lanes;
+            *now = lanes;
+            changed
         });
     }
 }
@@ -153,9 +192,8 @@ async fn is_retired(store: &Store, lane: &PartitionId) -> Result<bool, DocumentE
     }
     let key = keys::partition_manifest(lane);
     let manifest = document::load::<PartitionManifest>(store, &key).await?;
-    Ok(manifest.is_some_and(|m| {
-        m.epoch == lease.epoch && m.applied == LogPosition::new(lease.epoch, 0)
-    }))
+    Ok(manifest
+        .is_some_and(|m| m.epoch == lease.epoch && m.applied == LogPosition::new(lease.epoch, 0)))
 }
 
 /// Where each of `lanes` ends now: everything that was acknowledged before the call began lies before these positions. Lanes in which nothing

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use brainy_coordination::keys;
-use brainy_coordination::lane::{Copied, Merged, Merging};
+use brainy_coordination::lane::{Copied, Marker, Merged, Merging};
 use brainy_coordination::partition::{PartitionManifest, SegmentMeta};
 use brainy_coordination::replica::{Machine, MachineError};
 use brainy_coordination::store::StoreError;
@@ -85,11 +85,9 @@ impl Machine for Registers {
     type Rejection = std::convert::Infallible;
 
     async fn load(&self, manifest: &PartitionManifest) -> Result<(), MachineError> {
-        self.merged.load(manifest);
-        if manifest.applied <= self.state.lock().position {
-            return Ok(());
-        }
-        let Some(segment) = manifest.segments.last() else {
+        let contained = manifest.applied <= self.state.lock().position;
+        let Some(segment) = manifest.segments.last().filter(|_| !contained) else {
+            self.merged.load(manifest);
             return Ok(());
         };
         let key = keys::segment_file(&self.partition, &segment.id, FILE);
@@ -102,6 +100,8 @@ impl Machine for Registers {
         if loaded.position > state.position {
             *state = loaded;
         }
+        drop(state);
+        self.merged.load(manifest);
         Ok(())
     }
 
@@ -111,15 +111,20 @@ impl Machine for Registers {
             return Ok(());
         }
         state.position = position;
+        let mut markers = Vec::new();
         for entry in entries {
-            if self.merged.note(&entry.payload)? {
+            if let Some(marker) = Marker::decode(&entry.payload)? {
+                markers.push(marker);
                 continue;
             }
-            let set: Set = serde_json::from_slice(&entry.payload)
-                .map_err(|e| MachineError(e.to_string()))?;
+            let set: Set =
+                serde_json::from_slice(&entry.payload).map_err(|e| MachineError(e.to_string()))?;
             let register = state.registers.entry(set.register).or_insert(set);
             *register = set.max(*register);
             *state.times.entry(entry.request.to_string()).or_default() += 1;
+        }
+        for marker in markers {
+            self.merged.note(position, marker);
         }
         Ok(())
     }

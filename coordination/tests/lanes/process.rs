@@ -30,6 +30,8 @@ pub(crate) struct Process {
     pub(crate) store: Store,
     lane: Mutex<Option<Owner<Lane>>>,
     replica: tokio::sync::Mutex<Option<Replica<Registers>>>,
+    /// While it owns the partition.
+    owned: Mutex<Option<(Owner<Registers>, Arc<Registers>)>>,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
@@ -55,6 +57,7 @@ impl Process {
             name,
             lane: Mutex::default(),
             replica: tokio::sync::Mutex::default(),
+            owned: Mutex::default(),
             tasks: Mutex::default(),
         });
         world.processes.lock().push(Arc::clone(&process));
@@ -76,6 +79,7 @@ impl Process {
             task.abort();
         }
         *self.lane.lock() = None;
+        *self.owned.lock() = None;
         let mut processes = self.world.processes.lock();
         processes.retain(|p| p.name != self.name);
     }
@@ -95,14 +99,20 @@ impl Process {
     /// A strong read; `None` if this process cannot tell now.
     pub(crate) async fn read(&self) -> Option<State> {
         let began = Instant::now();
-        let (machine, merged) = {
-            let mut replica = self.replica.lock().await;
-            let replica = replica.as_mut()?;
-            replica.catch_up().await.ok()?;
-            let machine = Arc::clone(replica.machine());
-            let merged = machine.merged().positions();
-            (machine, merged)
+        let owned = self.owned.lock().clone();
+        let machine = match owned {
+            Some((owner, machine)) => {
+                let still = owner.still_owner().await.ok()?;
+                still.then_some(machine)?
+            }
+            None => {
+                let mut replica = self.replica.lock().await;
+                let replica = replica.as_mut()?;
+                replica.catch_up().await.ok()?;
+                Arc::clone(replica.machine())
+            }
         };
+        let merged = machine.merged().positions();
         if self.world.sabotage == Some(Sabotage::ReadTheLogOnly) {
             return Some(machine.state());
         }
@@ -145,8 +155,7 @@ impl Process {
                 continue;
             };
             let epoch = ownership.epoch();
-            let (owner, task) =
-                Owner::start(replica, ownership, AppenderConfig::default(), QUEUE);
+            let (owner, task) = Owner::start(replica, ownership, AppenderConfig::default(), QUEUE);
             *self.lane.lock() = Some(owner.clone());
             let mut collector = Collector::new(self.store.clone(), id.clone(), epoch, GRACE);
             while !task.is_finished() {
@@ -209,9 +218,15 @@ impl Process {
             };
             drop(guard);
             self.world.count(|c| c.takeovers += 1);
-            let (owner, task) =
-                Owner::start(replica, ownership, AppenderConfig::default(), QUEUE);
+            let epoch = ownership.epoch();
+            self.world.trace(
+                &self.name,
+                format_args!("owns the partition, epoch {epoch}"),
+            );
+            let (owner, task) = Owner::start(replica, ownership, AppenderConfig::default(), QUEUE);
+            *self.owned.lock() = Some((owner.clone(), Arc::clone(&machine)));
             let finished = self.own(owner, task, &machine, &mut rng).await;
+            *self.owned.lock() = None;
             *self.replica.lock().await = finished.map(|f| f.replica);
         }
     }
@@ -252,13 +267,21 @@ impl Process {
                 .collect();
             for lane in gone {
                 lanes.remove(&lane);
-                if self.world.sabotage != Some(Sabotage::ForgetTheGone)
-                    && merger.retire(&lane).await.is_ok()
-                {
-                    self.world.count(|c| c.retired += 1);
+                if self.world.sabotage == Some(Sabotage::ForgetTheGone) {
+                    continue;
+                }
+                match merger.retire(&lane).await {
+                    Ok(()) => self.world.count(|c| c.retired += 1),
+                    Err(error) => self
+                        .world
+                        .trace(&self.name, format_args!("{lane}: {error}")),
                 }
             }
-            let _later = merger.round(&lanes).await;
+            let (_more, errors) = merger.round(&lanes).await;
+            for (lane, error) in errors {
+                self.world
+                    .trace(&self.name, format_args!("{lane}: {error}"));
+            }
             if rounds.is_multiple_of(8) {
                 let _later = self.publish(&owner, machine).await;
                 let _later = collector.collect(&BTreeSet::new()).await;
@@ -274,7 +297,7 @@ impl Process {
             if applied > m.applied {
                 m.segments = vec![meta.clone()];
                 m.applied = applied;
-                m.lanes = machine.merged().positions();
+                m.lanes = machine.merged().up_to(applied);
             }
         });
         Some(published.await.ok()?.applied)

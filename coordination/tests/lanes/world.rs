@@ -57,6 +57,7 @@ pub(crate) struct World {
     pub(crate) acknowledged: Mutex<BTreeSet<Nonce>>,
     pub(crate) violations: Mutex<Vec<String>>,
     pub(crate) counts: Mutex<Counts>,
+    verbose: bool,
     started: Instant,
     numbers: AtomicU64,
 }
@@ -76,6 +77,7 @@ impl World {
             acknowledged: Mutex::default(),
             violations: Mutex::default(),
             counts: Mutex::default(),
+            verbose: std::env::var_os("BRAINY_SIM_SEED").is_some(),
             started: Instant::now(),
             numbers: AtomicU64::new(1),
         })
@@ -116,6 +118,13 @@ impl World {
     pub(crate) fn violation(&self, what: impl std::fmt::Display) {
         let text = format!("at {} ms: {what}", self.now());
         self.violations.lock().push(text);
+    }
+
+    /// Prints what happens, when one seed is run.
+    pub(crate) fn trace(&self, who: &str, what: impl std::fmt::Display) {
+        if self.verbose {
+            println!("{:>8} ms {who:>12}  {what}", self.now());
+        }
     }
 
     pub(crate) fn count(&self, what: impl FnOnce(&mut Counts)) {

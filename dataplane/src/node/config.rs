@@ -49,6 +49,8 @@ pub struct NodeConfig {
     pub memory_budget: u64,
     /// Reads that search at a time; others wait.
     pub read_threads: usize,
+    /// Whether every hybrid takes writes for every partition, into a lane of its own.
+    pub multi_writer: bool,
     /// How segments are built.
     pub build: BuildOptions,
     /// Key for requests between nodes; the admin key of the API.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use brainy_coordination::config::EffectiveConfig;
+use brainy_coordination::lane::{Copied, Marker, Merged, Merging};
 use brainy_coordination::partition::PartitionManifest;
 use brainy_coordination::replica::{Machine, MachineError};
 use brainy_coordination::types::{LogPosition, PartitionId, SegmentId};
@@ -59,6 +60,27 @@ pub(crate) struct Admitted {
     charge: Charge,
 }
 
+impl Admitted {
+    /// The write, and its memory.
+    pub(super) fn into_parts(self) -> (WriteOp, Charge) {
+        (self.op, self.charge)
+    }
+}
+
+/// What the partition's log takes.
+pub(crate) enum ToLog {
+    /// A write, which becomes what it changes.
+    Write(Admitted),
+    /// An entry of a lane, or a marker: as it is.
+    Copied(Bytes),
+}
+
+impl From<Copied> for ToLog {
+    fn from(copied: Copied) -> Self {
+        Self::Copied(copied.0)
+    }
+}
+
 /// One partition's state on this node.
 pub(super) struct PartitionMachine {
     partition: PartitionId,
@@ -67,6 +89,8 @@ pub(super) struct PartitionMachine {
     resident: bool,
     staged: Mutex<Staged>,
     budget: Arc<WriteBudget>,
+    /// How far the lanes are contained, in a cluster with several writers.
+    merged: Merged,
     /// Write buffers that were closed but are not published yet, oldest first. They outlive a failed flush and a change
     /// of owner, because a manifest may only say that the log is applied up to a buffer if all before it are.
     pub(super) flushing: Mutex<VecDeque<Frozen>>,
@@ -111,6 +135,7 @@ impl PartitionMachine {
             resident,
             staged: Mutex::default(),
             budget,
+            merged: Merged::default(),
             flushing: Mutex::default(),
             building: Mutex::default(),
             flush_to: Mutex::default(),
@@ -147,6 +172,23 @@ impl PartitionMachine {
         *self.flush_to.lock() > self.state.applied()
     }
 
+    /// What is logged of an entry of a lane: all of it, if it can be applied now.
+    fn stage_copy(&self, payload: Bytes) -> Result<Bytes, ServiceError> {
+        if Marker::decode(&payload)
+            .map_err(|e| ServiceError::Internal(e.to_string()))?
+            .is_none()
+        {
+            self.check_budget()?;
+            let entry = decode(&payload).map_err(|e| ServiceError::Internal(e.to_string()))?;
+            if entry.schema > self.state.schema().version {
+                return Err(ServiceError::Unavailable(
+                    "the write has vectors that this instance has not heard of yet".to_owned(),
+                ));
+            }
+        }
+        Ok(payload)
+    }
+
     /// The engine.
     #[must_use]
     pub(super) fn state(&self) -> &PartitionState {
@@ -159,7 +201,7 @@ impl PartitionMachine {
         &self.cache
     }
 
-    fn check_budget(&self) -> Result<(), ServiceError> {
+    pub(super) fn check_budget(&self) -> Result<(), ServiceError> {
         let here = self.state.stats().unflushed_bytes as u64;
         let limit_here = self.budget.settings.borrow().max_unflushed_bytes;
         let all = self.budget.used.load(Ordering::Relaxed);
@@ -182,7 +224,7 @@ impl PartitionMachine {
 
 #[async_trait]
 impl Machine for PartitionMachine {
-    type Request = Admitted;
+    type Request = ToLog;
     type Rejection = ServiceError;
 
     async fn load(&self, manifest: &PartitionManifest) -> Result<(), MachineError> {
@@ -210,6 +252,7 @@ impl Machine for PartitionMachine {
             Err(EngineError::StaleSegments { .. }) => {}
             done => done.map_err(machine_error)?,
         }
+        self.merged.load(manifest);
         let applied = self.state.applied();
         self.flushing.lock().retain(|f| f.position() > applied);
         let mut keep: BTreeSet<SegmentId> =
@@ -221,12 +264,22 @@ impl Machine for PartitionMachine {
     }
 
     fn apply(&self, position: LogPosition, entries: &[Entry]) -> Result<(), MachineError> {
-        let entries = entries.iter().map(|entry| decode(&entry.payload));
-        let entries: Vec<LogEntry> = entries.collect::<Result<_, _>>().map_err(machine_error)?;
+        let mut markers = Vec::new();
+        let mut changes: Vec<LogEntry> = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match Marker::decode(&entry.payload)? {
+                Some(marker) => markers.push(marker),
+                None => changes.push(decode(&entry.payload).map_err(machine_error)?),
+            }
+        }
         let before = self.state.stats().active_bytes;
         self.state
-            .replay(position, &entries)
+            .replay(position, &changes)
             .map_err(machine_error)?;
+        // After what they speak of: who waits for a marker finds it applied.
+        for marker in markers {
+            self.merged.note(position, marker);
+        }
         // Until the sum is taken again: what came in between must not be overlooked.
         let grown = self.state.stats().active_bytes.saturating_sub(before);
         self.budget.used.fetch_add(grown as u64, Ordering::Relaxed);
@@ -237,8 +290,11 @@ impl Machine for PartitionMachine {
         self.state.set_position(position);
     }
 
-    fn stage(&self, ticket: u64, write: Admitted) -> Result<Bytes, ServiceError> {
-        let Admitted { op, charge } = write;
+    fn stage(&self, ticket: u64, write: ToLog) -> Result<Bytes, ServiceError> {
+        let Admitted { op, charge } = match write {
+            ToLog::Write(admitted) => admitted,
+            ToLog::Copied(payload) => return self.stage_copy(payload),
+        };
         self.check_budget()?;
         let mut staged = self.staged.lock();
         let schema = self.state.schema();
@@ -271,6 +327,12 @@ impl Machine for PartitionMachine {
         for (sequence, pending) in done {
             staged.overlay.applied(sequence, &pending.changes);
         }
+    }
+}
+
+impl Merging for PartitionMachine {
+    fn merged(&self) -> &Merged {
+        &self.merged
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use brainy_coordination::events::Event;
 use brainy_coordination::gc::Collector;
+use brainy_coordination::lane::Merging;
 use brainy_coordination::owner::Owner;
 use brainy_coordination::partition::{PublishError, SegmentMeta};
 use brainy_coordination::replica::Machine;
@@ -286,6 +287,7 @@ impl Maintenance {
                 }
                 if let Some(applied) = applied {
                     m.applied = m.applied.max(applied);
+                    m.lanes = self.machine.merged().up_to(m.applied);
                 }
             })
             .await?;

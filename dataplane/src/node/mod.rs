@@ -11,6 +11,7 @@ mod context;
 mod host;
 mod janitor;
 mod listen;
+mod lane;
 mod machine;
 mod maintain;
 mod membership;
@@ -315,6 +316,9 @@ impl Node {
     /// Partitions that the table gives this node something to do with.
     fn assigned(&self, table: &AssignmentTable) -> BTreeSet<PartitionId> {
         let me = &self.me().instance;
+        if self.config().multi_writer {
+            return self.every_partition();
+        }
         let mut all: BTreeSet<PartitionId> = table.owned_by(me).cloned().collect();
         all.extend(table.pending_for(me).map(|(p, _)| p.clone()));
         all.extend(table.read_by(me).map(|(p, _)| p.clone()));
@@ -420,6 +424,10 @@ impl Node {
             Request::Plan => {
                 let planned = self.plan_here().await?;
                 Ok(Response::Planned(planned.to_string()))
+            }
+            Request::MergeLanes { partition, lanes } => {
+                self.hosted(&partition)?.merge_soon(lanes);
+                Ok(Response::Noted)
             }
             Request::Flush { partition } => {
                 self.hosted(&partition)?.flush().await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use brainy_coordination::types::PartitionId;
 use futures::future::try_join_all;
+use tokio::time::Instant;
 
 use super::Node;
 use super::host::Pace;
@@ -58,7 +59,11 @@ impl Node {
         let noted = options.seen.clone().map(|seen| (seen, hosts.clone()));
         try_join_all(hosts.iter().zip(&partitions).map(|(host, partition)| {
             let at_least = token.and_then(|t| t.0.get(partition)).copied();
-            host.freshen(consistency, at_least)
+            async move {
+                let began = Instant::now();
+                host.freshen(consistency, at_least).await?;
+                host.freshen_lanes(consistency, began, token).await
+            }
         }))
         .await?;
         // Searching is CPU work: it must not hold up the runtime's threads.

@@ -247,7 +247,7 @@ impl Node {
                 .write_once(&partition, request, &op, tries.left())
                 .await
             {
-                Ok(position) => return Ok((partition, position)),
+                Ok(written) => return Ok(written),
                 Err(error) => error,
             };
             if let ServiceError::Unknown(_) = error {
@@ -272,8 +272,13 @@ impl Node {
         request: Nonce,
         op: &WriteOp,
         timeout: Duration,
-    ) -> Result<LogPosition, ServiceError> {
+    ) -> Result<(PartitionId, LogPosition), ServiceError> {
         let view = self.view().get();
+        if self.config().multi_writer {
+            return self
+                .write_to_a_lane(&view, partition, request, op, timeout)
+                .await;
+        }
         let Some(assignment) = view.assignment(partition) else {
             return Err(self.not_assigned(&view, partition, "it is not assigned yet"));
         };
@@ -294,7 +299,7 @@ impl Node {
                     .await
             };
             match answer {
-                Ok(position) => return Ok(position),
+                Ok(position) => return Ok((partition.clone(), position)),
                 // Unknown must be settled with this owner or its successor, and that takes a new look.
                 Err(error @ ServiceError::Unknown(_)) => return Err(error),
                 Err(error) if retryable(&error) => last = error,
@@ -304,7 +309,7 @@ impl Node {
         Err(last)
     }
 
-    async fn remote_write(
+    pub(super) async fn remote_write(
         &self,
         view: &View,
         instance: &InstanceId,
@@ -442,6 +447,9 @@ impl Node {
         partition: &PartitionId,
         avoid: Option<&BTreeSet<InstanceId>>,
     ) -> Result<InstanceId, ServiceError> {
+        if let Some(me) = self.reads_everything_here(partition, avoid) {
+            return Ok(me);
+        }
         let Some(assignment) = view.assignment(partition) else {
             return Err(self.not_assigned(view, partition, "it is not assigned yet"));
         };

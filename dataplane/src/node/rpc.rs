@@ -3,7 +3,7 @@
 //! Not a public interface: both ends are of the same cluster. Every answer is a `Result`, so a node's refusal arrives
 //! as what it was; a transport failure becomes `Unknown` for writes, because they may have happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axum::Router;
@@ -67,6 +67,13 @@ pub enum Request {
     },
     /// Plan now, if the asked node plans the cluster.
     Plan,
+    /// Lanes of a partition that the asked node owns hold something new. A hint.
+    MergeLanes {
+        /// Which.
+        partition: PartitionId,
+        /// Whose lanes.
+        lanes: BTreeSet<InstanceId>,
+    },
     /// Bring the log of a partition that the asked node owns into segments.
     Flush {
         /// Which.
@@ -148,6 +155,8 @@ pub enum Response {
     Released,
     /// What was planned: the answer to `POST /coordinate/rebalance`, as JSON.
     Planned(String),
+    /// The hint arrived.
+    Noted,
     /// What was acknowledged before the request is in segments that the manifest names.
     Flushed,
 }

@@ -48,6 +48,7 @@ impl Alone {
             partitions: 2,
             memory_budget: 256 << 20,
             read_threads: 2,
+            multi_writer: false,
             build: BuildOptions::default(),
             cluster_key: None,
             coordination: Default::default(),

@@ -157,6 +157,7 @@ impl Cluster {
             partitions: 4,
             memory_budget: 256 << 20,
             read_threads: 2,
+            multi_writer: false,
             build: BuildOptions::default(),
             cluster_key: Some(KEY.to_owned()),
             coordination,

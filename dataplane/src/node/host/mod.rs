@@ -9,6 +9,7 @@ mod flush;
 mod fresh;
 mod news;
 mod pace;
+mod lane;
 mod steps;
 
 use std::sync::Arc;
@@ -27,7 +28,8 @@ use tokio_util::sync::CancellationToken;
 pub(in crate::node) use pace::Pace;
 
 use super::context::Context;
-use super::machine::PartitionMachine;
+use super::lane::Lanes;
+use super::machine::{PartitionMachine, ToLog};
 use crate::error::ServiceError;
 use crate::model::WriteOp;
 use news::News;
@@ -72,6 +74,8 @@ pub(super) struct Host {
     news: News,
     /// Version of the cluster manifest that the partition's schema was last compared with.
     schema_from: AtomicU64,
+    /// In a cluster with several writers.
+    lanes: Option<Lanes>,
     stop: CancellationToken,
     finished: CancellationToken,
 }
@@ -89,6 +93,7 @@ impl Host {
         partition: PartitionId,
         machine: Machine,
     ) -> Arc<Self> {
+        let lanes = context.config.multi_writer.then(Lanes::default);
         let host = Arc::new(Self {
             partition,
             stop: context.stop.child_token(),
@@ -106,8 +111,13 @@ impl Host {
             nudge: Notify::new(),
             news: News::default(),
             schema_from: AtomicU64::new(0),
+            lanes,
         });
         tokio::spawn(host.clone().run());
+        if host.lanes.is_some() {
+            tokio::spawn(host.clone().keep_lane());
+            tokio::spawn(host.clone().tell_of_lane());
+        }
         host
     }
 
@@ -166,6 +176,9 @@ impl Host {
         op: WriteOp,
     ) -> Result<LogPosition, ServiceError> {
         self.adopt_schema_for(&op).await?;
+        if let Some(lanes) = &self.lanes {
+            return self.write_to_lane(lanes, request, op).await;
+        }
         let mut owner = self.state.lock().owner.clone();
         if owner.is_none() && self.is_wanted_here() {
             // A handoff to this node is under way: waiting here is shorter than asking around.
@@ -177,12 +190,17 @@ impl Host {
         let Some(owner) = owner else {
             return Err(self.wrong_node("it is not owned by this instance"));
         };
-        let write = self.context.budget.admit(op)?;
+        let write = ToLog::Write(self.context.budget.admit(op)?);
         let written = owner.write(request, write).await;
         if let Ok(position) = &written {
             self.tell_advanced(*position);
         }
-        written.map_err(|e| match e {
+        written.map_err(|e| self.refused(e))
+    }
+
+    /// What a client hears of a write that was not acknowledged.
+    fn refused(&self, error: WriteError<ServiceError>) -> ServiceError {
+        match error {
             WriteError::Rejected(error) => error,
             WriteError::Overloaded => ServiceError::Overloaded {
                 reason: format!(
@@ -194,7 +212,7 @@ impl Host {
             WriteError::NotOwner => self.wrong_node("it is moving to another instance"),
             WriteError::StoreFailed(e) => ServiceError::Unavailable(e.to_string()),
             WriteError::Unknown(text) => ServiceError::Unknown(text),
-        })
+        }
     }
 
     fn is_wanted_here(&self) -> bool {

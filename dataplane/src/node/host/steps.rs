@@ -103,7 +103,9 @@ impl Host {
         let view = self.context.view.get();
         let assignment = view.assignment(&self.partition);
         let me = &self.context.me;
-        let reads = assignment.is_some_and(|a| a.reader(&me.instance).is_some());
+        // With several writers every hybrid holds every partition: its writes are resolved against it.
+        let reads = self.lanes.is_some() && view.by_uid(&self.partition.collection).is_some()
+            || assignment.is_some_and(|a| a.reader(&me.instance).is_some());
         let local = *self.local.borrow();
         let suspect = local == Local::Owning && self.suspect.swap(false, Ordering::Relaxed);
         let wanted = handoff::wanted(assignment, &me.instance);
@@ -300,9 +302,12 @@ impl Host {
             self.context.clone(),
             self.partition.clone(),
             self.machine.clone(),
-            owner,
+            owner.clone(),
             stop.clone(),
         ));
+        if self.lanes.is_some() {
+            tokio::spawn(self.clone().merge_lanes(owner, stop.clone()));
+        }
         *work = Some(Work {
             owner: task,
             maintenance,

@@ -1,0 +1,58 @@
+//! Whether a cluster has one writer a partition or several: all nodes must agree, because only nodes that know of lanes
+//! ([`crate::lane`]) copy what they hold.
+//!
+//! The document is created by the first node that is told that there are several writers, and never removed. A node that is told
+//! otherwise does not start.
+
+use serde::{Deserialize, Serialize};
+
+use crate::document::{self, Document, DocumentError, Update, Versioned};
+use crate::keys;
+use crate::store::retry::Store;
+
+/// Contents of `_brainy/writers.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Writers {
+    /// Whether any hybrid may write to any partition.
+    pub multi_writer: bool,
+}
+
+impl Document for Writers {
+    const FORMAT: u32 = 1;
+    const WHAT: &'static str = "agreement about writers";
+}
+
+/// Whether the cluster agrees with `multi_writer`; says so for good if that is true and nobody has said anything yet.
+///
+/// # Errors
+/// The document's.
+pub async fn agree(store: &Store, multi_writer: bool) -> Result<bool, DocumentError> {
+    let decide = |current: Option<&Versioned<Writers>>| {
+        Ok::<_, DocumentError>(match current {
+            Some(said) => Update::Keep(said.multi_writer == multi_writer),
+            None if multi_writer => Update::Write(Writers { multi_writer }, true),
+            None => Update::Keep(true),
+        })
+    };
+    Ok(document::update(store, keys::WRITERS, decide)
+        .await?
+        .outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::dir::DirStore;
+    use crate::store::retry::RetryPolicy;
+
+    #[tokio::test]
+    async fn the_first_with_several_writers_decides_and_others_have_to_agree() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(DirStore::open(dir.path()).unwrap(), RetryPolicy::default());
+        assert!(agree(&store, false).await.unwrap());
+        assert!(agree(&store, true).await.unwrap());
+        assert!(agree(&store, true).await.unwrap());
+        assert!(!agree(&store, false).await.unwrap());
+    }
+}
