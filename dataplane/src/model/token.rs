@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Session token: a read that presents it sees at least these positions.
 ///
 /// Written `{collection uid}/{partition}@{epoch}:{seq}` joined by commas; a partition of the same collection as the one before it
-/// leaves the uid out, `/{partition}@{epoch}:{seq}`. As text, a token is a promise about the past only: it never expires.
+/// leaves the uid out, `/{partition}@{epoch}:{seq}`. A position in a lane has `_{instance}` behind the partition. As text, a token is a promise about the past only: it never expires.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Token(pub BTreeMap<PartitionId, LogPosition>);
 
@@ -48,7 +48,11 @@ impl fmt::Display for Token {
                 f.write_char(',')?;
             }
             if before == Some(&partition.collection) {
-                write!(f, "/{}@{position}", partition.index)?;
+                write!(f, "/{}", partition.index)?;
+                if let Some(lane) = &partition.lane {
+                    write!(f, "_{lane}")?;
+                }
+                write!(f, "@{position}")?;
             } else {
                 write!(f, "{partition}@{position}")?;
             }
@@ -73,12 +77,13 @@ impl FromStr for Token {
                 seq.parse().map_err(|_| bad())?,
             );
             let partition = match partition.strip_prefix('/') {
-                Some(index) => PartitionId {
-                    collection: before.clone().ok_or_else(bad)?,
-                    index: index.parse().map_err(|_| bad())?,
-                },
-                None => partition.parse().map_err(|_| bad())?,
+                Some(rest) => {
+                    let collection = before.clone().ok_or_else(bad)?;
+                    format!("{collection}/{rest}").parse()
+                }
+                None => partition.parse(),
             };
+            let partition: PartitionId = partition.map_err(|_| bad())?;
             token.note(&partition, position);
             before = Some(partition.collection);
         }
@@ -147,13 +152,13 @@ mod tests {
 
     #[test]
     fn the_uid_is_written_once_a_collection() {
-        let text = "a-1/00000@1:7,/3@2:9,b.b-2/00001@1:1";
+        let text = "a-1/00000@1:7,/3@2:9,/3_hybrid-0@1:2,b.b-2/00001@1:1";
         let token: Token = text.parse().unwrap();
         assert_eq!(token.0[&partition("a-1/3")], LogPosition::new(2, 9));
-        assert_eq!(token.0.len(), 3);
+        assert_eq!(token.0.len(), 4);
         assert_eq!(token.to_string(), text);
         // The form in which every part has its uid is read too.
-        let long: Token = "a-1/00000@1:7,a-1/00003@2:9,b.b-2/1@1:1".parse().unwrap();
+        let long: Token = "a-1/00000@1:7,a-1/00003@2:9,a-1/3_hybrid-0@1:2,b.b-2/1@1:1".parse().unwrap();
         assert_eq!(long, token);
         for wrong in ["/3@1:1", "a-1/3", "a-1/3@1", "a-1/x@1:1", "a-1/3@1:-1", "x"] {
             assert_eq!(wrong.parse::<Token>(), Err(TokenError(wrong.to_owned())));
@@ -173,10 +178,7 @@ mod tests {
         prop::collection::vec(entry, 0..30).prop_map(|entries| {
             let mut token = Token::default();
             for (collection, index, epoch, seq) in entries {
-                let partition = PartitionId {
-                    collection: CollectionUid::new(format!("c{collection}-0a")).unwrap(),
-                    index,
-                };
+                let partition = PartitionId::new(CollectionUid::new(format!("c{collection}-0a")).unwrap(), index);
                 token.note(&partition, LogPosition::new(epoch, seq));
             }
             token

@@ -7,6 +7,7 @@
 
 mod events;
 mod namesake;
+mod multi_writer;
 mod overload;
 mod pre_stop;
 mod process;

@@ -77,6 +77,8 @@ pub(crate) struct Kind<'a> {
     pub(crate) settings: SharedConfig,
     /// What other nodes reach it through.
     pub(crate) behind: Option<&'a Proxy>,
+    /// With several writers, and this access to the bucket.
+    pub(crate) lanes: Option<Store>,
 }
 
 impl Default for Kind<'_> {
@@ -87,6 +89,7 @@ impl Default for Kind<'_> {
             coordination: Coordination::default(),
             settings: SharedConfig::default(),
             behind: None,
+            lanes: None,
         }
     }
 }
@@ -117,7 +120,11 @@ impl Cluster {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = DirStore::open(dir.path().join("bucket")).unwrap();
-        let store = Store::new(store, RetryPolicy::default());
+        Self::over(Store::new(store, RetryPolicy::default()), dir)
+    }
+
+    /// One in the bucket `store`, with local files in `dir`.
+    pub(crate) fn over(store: Store, dir: TempDir) -> Self {
         Self { dir, store }
     }
 
@@ -138,6 +145,7 @@ impl Cluster {
             coordination,
             settings,
             behind,
+            lanes,
         } = kind;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -146,24 +154,26 @@ impl Cluster {
             None => format!("localhost:{port}"),
         };
         let id = InstanceId::new(name).unwrap();
+        let multi_writer = lanes.is_some();
+        let store = lanes.unwrap_or_else(|| self.store.clone());
         let config = NodeConfig {
             identity: Identity::new(id.clone()),
             role: Some(role),
             self_coordination: None,
             advertise: address.clone(),
             data_dir: self.dir.path().join(name),
-            store: self.store.clone(),
+            store: store.clone(),
             gc_grace: Duration::from_secs(600),
             partitions: 4,
             memory_budget: 256 << 20,
             read_threads: 2,
-            multi_writer: false,
+            multi_writer,
             build: BuildOptions::default(),
             cluster_key: Some(KEY.to_owned()),
             coordination,
             tls: certificates.map(|c| tls::client(Some(&c.ca())).unwrap().into()),
         };
-        let watcher = ConfigWatcher::new(self.store.clone(), settings).unwrap();
+        let watcher = ConfigWatcher::new(store, settings).unwrap();
         let node = Node::start(config, watcher, Registry::default())
             .await
             .unwrap();
@@ -227,6 +237,11 @@ impl Cluster {
 }
 
 impl Served {
+    /// Answers nobody any more.
+    pub(crate) fn close(&self) {
+        self.closing.cancel();
+    }
+
     /// Creates `things`, of dimension 2, in 4 partitions.
     pub(crate) async fn create(&self) {
         let spec = CreateCollection {
