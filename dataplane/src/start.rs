@@ -183,7 +183,8 @@ pub(crate) async fn agree_on_writers(cli: &Cli, store: &Store) -> Result<(), Fai
     let role = cli.cluster_role();
     if cli.multi_writer && role != Some(Role::Hybrid) {
         return Err(failure(USAGE)(
-            "--multi-writer is for --role hybrid: every node of such a cluster reads and writes".to_owned(),
+            "--multi-writer is for --role hybrid: every node of such a cluster reads and writes"
+                .to_owned(),
         ));
     }
     if role.is_none() {

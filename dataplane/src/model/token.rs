@@ -158,7 +158,9 @@ mod tests {
         assert_eq!(token.0.len(), 4);
         assert_eq!(token.to_string(), text);
         // The form in which every part has its uid is read too.
-        let long: Token = "a-1/00000@1:7,a-1/00003@2:9,a-1/3_hybrid-0@1:2,b.b-2/1@1:1".parse().unwrap();
+        let long: Token = "a-1/00000@1:7,a-1/00003@2:9,a-1/3_hybrid-0@1:2,b.b-2/1@1:1"
+            .parse()
+            .unwrap();
         assert_eq!(long, token);
         for wrong in ["/3@1:1", "a-1/3", "a-1/3@1", "a-1/x@1:1", "a-1/3@1:-1", "x"] {
             assert_eq!(wrong.parse::<Token>(), Err(TokenError(wrong.to_owned())));
@@ -178,7 +180,10 @@ mod tests {
         prop::collection::vec(entry, 0..30).prop_map(|entries| {
             let mut token = Token::default();
             for (collection, index, epoch, seq) in entries {
-                let partition = PartitionId::new(CollectionUid::new(format!("c{collection}-0a")).unwrap(), index);
+                let partition = PartitionId::new(
+                    CollectionUid::new(format!("c{collection}-0a")).unwrap(),
+                    index,
+                );
                 token.note(&partition, LogPosition::new(epoch, seq));
             }
             token

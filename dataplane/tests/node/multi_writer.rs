@@ -49,11 +49,7 @@ impl Lanes {
     }
 }
 
-async fn put(
-    at: &Served,
-    ids: std::ops::Range<u64>,
-    x: f32,
-) -> Result<WriteReceipt, ServiceError> {
+async fn put(at: &Served, ids: std::ops::Range<u64>, x: f32) -> Result<WriteReceipt, ServiceError> {
     let point = |id| Point {
         id: PointId::Num(id),
         vectors: Vectors::unnamed(vec![x, 2.0]),

@@ -50,10 +50,7 @@ impl Host {
         if !self.is_loaded() {
             let mut local = self.local.subscribe();
             let loaded = local.wait_for(|l| !matches!(l, Local::Nothing | Local::Warming));
-            if !matches!(
-                tokio::time::timeout(HANDOFF_WAIT, loaded).await,
-                Ok(Ok(_))
-            ) {
+            if !matches!(tokio::time::timeout(HANDOFF_WAIT, loaded).await, Ok(Ok(_))) {
                 return Err(self.wrong_node("it is not loaded yet"));
             }
         }
@@ -204,7 +201,11 @@ impl Host {
     }
 
     /// Merges all lanes into the partition's log, while this node owns it.
-    pub(super) async fn merge_lanes(self: Arc<Self>, owner: Owner<Machine>, stop: CancellationToken) {
+    pub(super) async fn merge_lanes(
+        self: Arc<Self>,
+        owner: Owner<Machine>,
+        stop: CancellationToken,
+    ) {
         let Some(lanes) = &self.lanes else { return };
         let mut job = MergeJob {
             host: &self,
@@ -431,7 +432,11 @@ impl MergeJob<'_> {
             }
             return Round::Failed;
         }
-        if more.is_empty() { Round::Done } else { Round::More }
+        if more.is_empty() {
+            Round::Done
+        } else {
+            Round::More
+        }
     }
 
     fn report(&self, lane: &InstanceId, error: &MergeError) {

@@ -7,9 +7,9 @@
 mod adopt;
 mod flush;
 mod fresh;
+mod lane;
 mod news;
 mod pace;
-mod lane;
 mod steps;
 
 use std::sync::Arc;
