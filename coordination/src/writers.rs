@@ -16,6 +16,8 @@ use crate::store::retry::Store;
 pub struct Writers {
     /// Whether any hybrid may write to any partition.
     pub multi_writer: bool,
+    /// What becomes of concurrent writes to a point.
+    pub conflict_resolution: String,
 }
 
 impl Document for Writers {
@@ -23,16 +25,26 @@ impl Document for Writers {
     const WHAT: &'static str = "agreement about writers";
 }
 
-/// Whether the cluster agrees with `multi_writer`; says so for good if that is true and nobody has said anything yet.
+/// Whether the cluster agrees that there are several writers whose conflicts are resolved as `told`, or with `None` that there is one. The
+/// first node that is told of several says so for good.
 ///
 /// # Errors
 /// The document's.
-pub async fn agree(store: &Store, multi_writer: bool) -> Result<bool, DocumentError> {
+pub async fn agree(store: &Store, told: Option<&str>) -> Result<bool, DocumentError> {
     let decide = |current: Option<&Versioned<Writers>>| {
-        Ok::<_, DocumentError>(match current {
-            Some(said) => Update::Keep(said.multi_writer == multi_writer),
-            None if multi_writer => Update::Write(Writers { multi_writer }, true),
-            None => Update::Keep(true),
+        Ok::<_, DocumentError>(match (current, told) {
+            (Some(said), Some(told)) => {
+                Update::Keep(said.multi_writer && said.conflict_resolution == told)
+            }
+            (Some(said), None) => Update::Keep(!said.multi_writer),
+            (None, None) => Update::Keep(true),
+            (None, Some(told)) => {
+                let writers = Writers {
+                    multi_writer: true,
+                    conflict_resolution: told.to_owned(),
+                };
+                Update::Write(writers, true)
+            }
         })
     };
     Ok(document::update(store, keys::WRITERS, decide)
@@ -50,9 +62,10 @@ mod tests {
     async fn the_first_with_several_writers_decides_and_others_have_to_agree() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(DirStore::open(dir.path()).unwrap(), RetryPolicy::default());
-        assert!(agree(&store, false).await.unwrap());
-        assert!(agree(&store, true).await.unwrap());
-        assert!(agree(&store, true).await.unwrap());
-        assert!(!agree(&store, false).await.unwrap());
+        assert!(agree(&store, None).await.unwrap());
+        assert!(agree(&store, Some("crdt")).await.unwrap());
+        assert!(agree(&store, Some("crdt")).await.unwrap());
+        assert!(!agree(&store, Some("last-write-wins")).await.unwrap());
+        assert!(!agree(&store, None).await.unwrap());
     }
 }

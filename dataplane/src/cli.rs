@@ -12,6 +12,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use brainy_conflict::Policy;
 use brainy_coordination::assignment::Role;
 use brainy_coordination::config::SharedConfig;
 use brainy_coordination::store::s3::{Credentials, S3Config};
@@ -145,6 +146,14 @@ pub struct Cli {
     /// a cluster or none.
     #[arg(long, env = "BRAINY_MULTI_WRITER")]
     pub multi_writer: bool,
+    /// What becomes of concurrent writes to a point where there are several writers: last-write-wins, vector-clock or crdt; for all nodes
+    /// of a cluster the same.
+    #[arg(
+        long,
+        env = "BRAINY_CONFLICT_RESOLUTION",
+        default_value = "last-write-wins"
+    )]
+    pub conflict_resolution: Policy,
     /// How often the assignment table is read when nobody hints, milliseconds; overrides the shared configuration.
     #[arg(long, env = "BRAINY_POLL_INTERVAL_MS")]
     pub poll_interval_ms: Option<u64>,

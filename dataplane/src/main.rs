@@ -237,6 +237,7 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
         memory_budget: cli.memory_budget(),
         read_threads: cli.read_threads(),
         multi_writer: cli.multi_writer,
+        conflict_resolution: cli.conflict_resolution,
             build: cli.build_options(),
         cluster_key: cli.api_key.clone(),
         coordination: cli.coordination().map_err(failure(USAGE))?,

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use brainy_conflict::Policy;
 use brainy_coordination::assignment::Role;
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::self_coordination::ownership::{self, Planner, Wish};
@@ -187,16 +188,25 @@ pub(crate) async fn agree_on_writers(cli: &Cli, store: &Store) -> Result<(), Fai
                 .to_owned(),
         ));
     }
+    if !cli.multi_writer && cli.conflict_resolution != Policy::LastWriteWins {
+        return Err(failure(USAGE)(format!(
+            "--conflict-resolution {} needs --multi-writer: with one writer there are no conflicts",
+            cli.conflict_resolution
+        )));
+    }
     if role.is_none() {
         return Ok(());
     }
-    let agreed = writers::agree(store, cli.multi_writer).await;
+    let told = cli.multi_writer.then(|| cli.conflict_resolution.as_str());
+    let agreed = writers::agree(store, told).await;
     if agreed.map_err(|e| node_failure(&e.into()))? {
         return Ok(());
     }
     Err(failure(USAGE)(format!(
-        "this node was told --multi-writer={}, and the other nodes of the cluster the opposite, as {} says: all nodes have to agree",
+        "this node was told --multi-writer={} --conflict-resolution={}, and the other nodes of the cluster something else, as {} says: \
+         all have to agree",
         cli.multi_writer,
+        cli.conflict_resolution,
         keys::WRITERS
     )))
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use brainy_conflict::Policy;
 use brainy_coordination::assignment::Role;
 use brainy_coordination::lease::Identity;
 use brainy_coordination::store::retry::Store;
@@ -51,6 +52,8 @@ pub struct NodeConfig {
     pub read_threads: usize,
     /// Whether every hybrid takes writes for every partition, into a lane of its own.
     pub multi_writer: bool,
+    /// What becomes of concurrent writes, where there can be any.
+    pub conflict_resolution: Policy,
     /// How segments are built.
     pub build: BuildOptions,
     /// Key for requests between nodes; the admin key of the API.

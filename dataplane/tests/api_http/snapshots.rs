@@ -49,6 +49,7 @@ impl Alone {
             memory_budget: 256 << 20,
             read_threads: 2,
             multi_writer: false,
+            conflict_resolution: Default::default(),
             build: BuildOptions::default(),
             cluster_key: None,
             coordination: Default::default(),

@@ -168,6 +168,7 @@ impl Cluster {
             memory_budget: 256 << 20,
             read_threads: 2,
             multi_writer,
+            conflict_resolution: Default::default(),
             build: BuildOptions::default(),
             cluster_key: Some(KEY.to_owned()),
             coordination,

@@ -113,7 +113,12 @@ impl Host {
         }
         let (store, grace) = (&self.context.store, self.context.config.gc_grace);
         let max = self.context.settings().max_unflushed_bytes;
-        let machine = LaneMachine::new(self.machine.clone(), me.instance.clone(), max);
+        let machine = LaneMachine::new(
+            self.machine.clone(),
+            me.instance.clone(),
+            self.context.config.conflict_resolution,
+            max,
+        );
         let machine = Arc::new(machine);
         let mut replica = Replica::open(store.clone(), id.clone(), machine, grace).await?;
         let lease = lease::load(store, id).await.map_err(ReplicaError::from)?;

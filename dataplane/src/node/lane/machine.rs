@@ -1,10 +1,12 @@
-//! The state machine of a lane: it turns writes into what they change, seeing the partition as this node has it and, over that, its own
-//! writes that are not merged yet. Beyond that it has no state.
+//! The state machine of a lane: it turns writes into what they add to points ([`LaneWriter`]), seeing the partition as this node has it and,
+//! over that, its own writes that are not merged yet. Beyond that it has no state.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use brainy_conflict::Policy;
 use brainy_coordination::lane::Merging;
 use brainy_coordination::partition::PartitionManifest;
 use brainy_coordination::replica::{Machine, MachineError};
@@ -14,8 +16,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::admission::Charge;
+use crate::engine::Change;
 use crate::engine::change::{decode, encode};
-use crate::engine::{Change, EngineError, Overlay, check, resolve};
+use crate::engine::merging::{LaneWriter, StageError};
 use crate::error::ServiceError;
 use crate::node::machine::{Admitted, PartitionMachine};
 
@@ -31,12 +34,10 @@ pub(in crate::node) struct LaneMachine {
     staged: Mutex<Staged>,
 }
 
-#[derive(Default)]
 struct Staged {
-    overlay: Overlay,
-    /// Version of the collection's vectors that what is pending has.
-    schema: u64,
-    /// Number of the last batch in the overlay.
+    /// Knows what was staged and is not merged.
+    writer: LaneWriter,
+    /// Number of the last batch that it was given.
     batch: u64,
     /// Logged, not durable yet.
     tickets: BTreeMap<u64, Batch>,
@@ -53,17 +54,6 @@ struct Batch {
 }
 
 impl Staged {
-    fn add(&mut self, changes: Vec<Change>, bytes: u64, charge: Option<Charge>) -> Batch {
-        self.batch += 1;
-        self.overlay.add(self.batch, &changes);
-        Batch {
-            number: self.batch,
-            changes,
-            bytes,
-            _charge: charge,
-        }
-    }
-
     /// Drops what the partition contains.
     fn merged(&mut self, up_to: LogPosition) {
         while let Some((at, _)) = self.durable.front()
@@ -71,7 +61,7 @@ impl Staged {
         {
             if let Some((_, batch)) = self.durable.pop_front() {
                 self.durable_bytes -= batch.bytes;
-                self.overlay.applied(batch.number, &batch.changes);
+                self.writer.forget(batch.number, &batch.changes);
             }
         }
     }
@@ -84,18 +74,27 @@ impl Staged {
 }
 
 impl LaneMachine {
-    /// The lane of `me` for `partition`, which may hold back as much as follows from `max_unflushed` bytes.
+    /// The lane of `me` for `partition` in a cluster that resolves conflicts by `policy`; it may hold back as much as follows from
+    /// `max_unflushed` bytes.
     #[must_use]
     pub(in crate::node) fn new(
         partition: Arc<PartitionMachine>,
         me: InstanceId,
+        policy: Policy,
         max_unflushed: u64,
     ) -> Self {
+        let staged = Staged {
+            writer: LaneWriter::new(policy, me.as_str()),
+            batch: 0,
+            tickets: BTreeMap::new(),
+            durable: VecDeque::new(),
+            durable_bytes: 0,
+        };
         Self {
             partition,
             me,
             limit: max_unflushed.saturating_mul(UNMERGED),
-            staged: Mutex::default(),
+            staged: Mutex::new(staged),
         }
     }
 
@@ -130,9 +129,17 @@ impl Machine for LaneMachine {
             let batch = match staged.tickets.pop_first() {
                 Some((_, batch)) => batch,
                 None => {
-                    let decoded = decode(&entry.payload);
-                    let changes = decoded.map_err(|e| MachineError(e.to_string()))?.changes;
-                    staged.add(changes, entry.payload.len() as u64, None)
+                    let error = |e: crate::engine::EngineError| MachineError(e.to_string());
+                    let changes = decode(&entry.payload).map_err(error)?.changes;
+                    staged.batch += 1;
+                    let number = staged.batch;
+                    staged.writer.found(number, &changes).map_err(error)?;
+                    Batch {
+                        number,
+                        changes,
+                        bytes: entry.payload.len() as u64,
+                        _charge: None,
+                    }
                 }
             };
             staged.keep(position, batch);
@@ -150,21 +157,23 @@ impl Machine for LaneMachine {
             staged.merged(merged);
         }
         self.check_backlog(&staged)?;
-        let schema = state.schema();
-        if staged.schema != schema.version {
-            let before = std::mem::replace(&mut staged.schema, schema.version);
-            staged.overlay.forget_dropped(&schema, before);
-        }
-        let refused = |e: EngineError| ServiceError::BadRequest(e.to_string());
-        let changes = resolve(&op, &staged.overlay.over(state)).map_err(refused)?;
-        for change in &changes {
-            if let Change::Put(point) = change {
-                check(&schema, &point.vectors).map_err(refused)?;
+        let number = staged.batch + 1;
+        let changes = staged.writer.stage(number, &op, state, now_ms());
+        let changes = changes.map_err(refused)?;
+        staged.batch = number;
+        let payload = match encode(state.schema().version, &changes) {
+            Ok(payload) => payload,
+            Err(error) => {
+                staged.writer.forget(number, &changes);
+                return Err(ServiceError::Internal(error.to_string()));
             }
-        }
-        let payload =
-            encode(schema.version, &changes).map_err(|e| ServiceError::Internal(e.to_string()))?;
-        let batch = staged.add(changes, payload.len() as u64, Some(charge));
+        };
+        let batch = Batch {
+            number,
+            changes,
+            bytes: payload.len() as u64,
+            _charge: Some(charge),
+        };
         staged.tickets.insert(ticket, batch);
         Ok(payload)
     }
@@ -174,7 +183,23 @@ impl Machine for LaneMachine {
         let mut staged = self.staged.lock();
         let later = staged.tickets.split_off(&(ticket + 1));
         for (_, batch) in std::mem::replace(&mut staged.tickets, later) {
-            staged.overlay.applied(batch.number, &batch.changes);
+            staged.writer.forget(batch.number, &batch.changes);
         }
     }
+}
+
+fn refused(error: StageError) -> ServiceError {
+    match error {
+        // Another instance's clock may do, and this one's later.
+        StageError::Clock(drift) => ServiceError::Unavailable(drift.to_string()),
+        other => ServiceError::BadRequest(other.to_string()),
+    }
+}
+
+/// Wall clock, milliseconds since 1970.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
