@@ -49,7 +49,6 @@ pub struct Args {
 
 /// Runs the demo.
 pub async fn run(args: Args) -> ExitCode {
-    let say = |line: &str| println!("{line}");
     let play = async {
         let mut cluster = ByHand::new().await?;
         tell(&mut cluster, usize::from(args.nodes), &say).await
@@ -69,6 +68,12 @@ pub async fn run(args: Args) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is told belongs on standard output.
+#[allow(clippy::print_stdout)]
+fn say(line: &str) {
+    println!("{line}");
 }
 
 async fn interrupted() -> Result<Story, HarnessError> {
