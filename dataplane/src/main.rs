@@ -296,8 +296,12 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
 fn filter_for(level: &str) -> String {
     match level {
         "debug" | "trace" => {
-            format!("info,brainyd={level},brainy_dataplane={level},brainy_coordination={level}")
+            format!(
+                "info,async_nats=warn,brainyd={level},brainy_dataplane={level},brainy_coordination={level}"
+            )
         }
+        // The client of NATS tells of every try to connect; its back end tells of what changes.
+        "info" => "info,async_nats=warn".to_owned(),
         other => other.to_owned(),
     }
 }

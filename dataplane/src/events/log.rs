@@ -58,26 +58,23 @@ impl LogBackend {
         }
     }
 
-    /// Writes down what waits, one after another.
-    async fn write(&self) {
+    /// Writes down what waits, one after another, and at `stop` what waits then.
+    async fn write(&self, stop: &CancellationToken) {
         loop {
-            let envelope = self.outgoing.next().await;
+            let envelope = tokio::select! {
+                biased;
+                envelope = self.outgoing.next() => envelope,
+                () = stop.cancelled() => return,
+            };
             let kind = envelope.event.kind();
             if let Err(error) = self.log.append(envelope.event).await {
                 self.metrics.failed(NAME);
                 self.metrics.dropped(NAME);
                 tracing::warn!(%error, kind, "an event is not in the event log");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-
-    /// Writes down what waits at the end.
-    async fn write_rest(&self) {
-        while let Some(envelope) = self.outgoing.take() {
-            if self.log.append(envelope.event).await.is_err() {
-                self.metrics.failed(NAME);
-                return;
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
             }
         }
     }
@@ -164,21 +161,23 @@ impl Backend for LogBackend {
 
     async fn run(self: Arc<Self>, deliver: Deliver, stop: CancellationToken) {
         let reading = async {
-            match &self.follow {
-                Some(settings) => self.read(&deliver, settings).await,
-                None => std::future::pending().await,
+            if let Some(settings) = &self.follow {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = self.read(&deliver, settings) => {}
+                }
             }
         };
+        let working = async { tokio::join!(self.write(&stop), reading) };
+        let patience = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
         tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.write() => {}
-            () = reading => {}
-        }
-        if tokio::time::timeout(LAST_WORDS, self.write_rest())
-            .await
-            .is_err()
-        {
-            tracing::debug!("the last events of this node are not in the event log");
+            _ = working => {}
+            () = patience => {
+                tracing::debug!("the last events of this node are not in the event log");
+            }
         }
     }
 }
