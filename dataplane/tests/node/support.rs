@@ -228,7 +228,8 @@ impl Cluster {
                 if outcome.status.is_settled() {
                     return outcome.table.body.clone();
                 }
-                for (served, _) in members {
+                let there = members.iter().filter(|(_, s)| *s != MemberState::Gone);
+                for (served, _) in there {
                     served.node.assignments().await.unwrap();
                 }
             }
