@@ -10,7 +10,9 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock rustfmt.toml clippy.toml LICENSE ./
+COPY .cargo .cargo
 COPY bench bench
+COPY conflict conflict
 COPY coordination coordination
 COPY crds crds
 COPY dataplane dataplane

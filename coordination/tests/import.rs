@@ -1,6 +1,8 @@
 //! Taking a directory into a bucket: whatever interrupts it, the prefix is no cluster before everything is there, and the next
 //! import ends well.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;

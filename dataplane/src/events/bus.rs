@@ -139,10 +139,13 @@ impl Bus {
     }
 }
 
+/// What a handler makes of an event; `None` if it is not for it.
+type Select<T> = Box<dyn Fn(&Envelope) -> Option<T> + Send + Sync>;
+
 /// Events for one handler. What nobody takes in time is made into less or dropped.
 pub struct Subscription<T> {
     mailbox: Arc<Mailbox>,
-    select: Box<dyn Fn(&Envelope) -> Option<T> + Send + Sync>,
+    select: Select<T>,
 }
 
 impl<T> fmt::Debug for Subscription<T> {

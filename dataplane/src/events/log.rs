@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn store(dir: &tempfile::TempDir) -> Store {
-        let store = DirStore::open(dir.path().to_owned()).unwrap();
+        let store = DirStore::open(dir.path()).unwrap();
         Store::new(store, RetryPolicy::default())
     }
 
