@@ -238,7 +238,7 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
         read_threads: cli.read_threads(),
         multi_writer: cli.multi_writer,
         conflict_resolution: cli.conflict_resolution,
-            build: cli.build_options(),
+        build: cli.build_options(),
         cluster_key: cli.api_key.clone(),
         coordination: cli.coordination().map_err(failure(USAGE))?,
         tls: tls.as_ref().map(|tls| tls.client.clone().into()),

@@ -144,7 +144,10 @@ enum Neighbours<'b> {
     Codes(&'b Space<'b>, &'b Codes),
 }
 
-#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack: a box would cost an allocation per row")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, on the stack: a box would cost an allocation per row"
+)]
 enum FromRow<'b> {
     Floats(&'b Space<'b>, u32),
     Codes(Approximate<'b>),

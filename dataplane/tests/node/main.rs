@@ -6,8 +6,8 @@
 )]
 
 mod events;
-mod namesake;
 mod multi_writer;
+mod namesake;
 mod overload;
 mod pre_stop;
 mod process;
