@@ -107,7 +107,10 @@ impl Manifest {
             let replicas = self.number(&format!("spec.{role}s.replicas"));
             (0..replicas).map(move |n| format!("{role}-{n}"))
         };
-        named("reader").chain(named("writer")).collect()
+        named("hybrid")
+            .chain(named("reader"))
+            .chain(named("writer"))
+            .collect()
     }
 
     /// The text.

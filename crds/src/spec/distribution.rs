@@ -279,17 +279,28 @@ impl Default for ConsistencySpec {
     }
 }
 
-/// Which of two concurrent versions of a point stays.
+/// What becomes of two concurrent writes of a point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConflictResolution {
-    /// The later write.
+    /// The later write is the point.
     #[default]
     LastWriteWins,
-    /// The causally later write by vector clock; concurrent ones are resolved the same way on every node.
+    /// Both are kept and the later one is shown, until a client resolves them.
     VectorClock,
-    /// Payload fields merge as conflict-free replicated data types.
+    /// Payload fields and vectors merge one by one, as conflict-free replicated data types.
     Crdt,
+}
+
+impl ConflictResolution {
+    /// The method as a manifest and a command line write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LastWriteWins => "last-write-wins",
+            Self::VectorClock => "vector-clock",
+            Self::Crdt => "crdt",
+        }
+    }
 }
 
 /// How partitions move when members come and go.

@@ -62,6 +62,25 @@ const CONFLICT_RESOLUTION_IMMUTABLE: Constraint = Constraint::cel(
     "conflictResolution cannot change, stored points carry what their method needs",
     "create a new BrainyCluster with the other method and copy the data into it",
 );
+const CONFLICTS_NEED_WRITERS: Constraint = Constraint::cel(
+    "self.multiWriter || self.conflictResolution == 'last-write-wins'",
+    "conflictResolution vector-clock and crdt are for clusters with several writers a partition",
+    "set multiWriter to true, or conflictResolution to last-write-wins",
+)
+.at(".conflictResolution");
+const ONLY_HYBRIDS: Constraint = Constraint::cel(
+    "!self.multiWriter || self.writers.replicas + self.readers.replicas == 0",
+    "multiWriter is for hybrids alone, every instance then reads and writes all partitions",
+    "set writers.replicas and readers.replicas to 0 and hybrids.replicas to 1 or more",
+)
+.at(".multiWriter");
+// While one instance knows of lanes and another does not, what is in a lane waits for an owner that does.
+const MULTI_WRITER_STAYS: Constraint = Constraint::cel(
+    "self.multiWriter == oldSelf.multiWriter || (self.multiWriter && self.stopped && oldSelf.stopped)",
+    "multiWriter can be turned on only while the cluster is stopped, and never be turned off",
+    "set it back; to turn it on, set stopped to true, then multiWriter to true, then stopped to false",
+)
+.at(".multiWriter");
 
 /// A Brainy cluster: a distributed vector database whose only durable state lives in S3.
 ///
@@ -139,7 +158,7 @@ const CONFLICT_RESOLUTION_IMMUTABLE: Constraint = Constraint::cel(
     validation = NAME
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = SOMEBODY_WRITES, validation = NONE_IS_ALONE)]
+#[x_kube(validation = SOMEBODY_WRITES, validation = NONE_IS_ALONE, validation = CONFLICTS_NEED_WRITERS, validation = ONLY_HYBRIDS, validation = MULTI_WRITER_STAYS)]
 pub struct BrainyClusterSpec {
     /// Container image of the data plane. Default: the operator's own.
     #[serde(default)]
@@ -175,7 +194,14 @@ pub struct BrainyClusterSpec {
     #[serde(default)]
     pub consistency: ConsistencySpec,
 
-    /// Which of two concurrent versions of a point stays. Default: last-write-wins. It cannot change after creation.
+    /// Every instance takes writes for every partition, so that no crash and no move holds up writes at the others; costs a second
+    /// PUT for each group of writes, and all instances hold all partitions. Only hybrids have a place in such a cluster. Turned on at
+    /// creation or while the cluster is stopped, and never off. Default: false.
+    #[serde(default)]
+    pub multi_writer: bool,
+
+    /// What becomes of two concurrent writes of a point; all but last-write-wins need multiWriter. Default: last-write-wins. It cannot
+    /// change after creation.
     #[serde(default)]
     #[x_kube(validation = CONFLICT_RESOLUTION_IMMUTABLE)]
     pub conflict_resolution: ConflictResolution,
@@ -232,6 +258,7 @@ impl Default for BrainyClusterSpec {
             partitioning: PartitioningSpec::default(),
             coordination: CoordinationSpec::default(),
             consistency: ConsistencySpec::default(),
+            multi_writer: false,
             conflict_resolution: ConflictResolution::default(),
             rebalance: RebalanceSpec::default(),
             shared_config: SharedConfigSpec::default(),
@@ -268,7 +295,8 @@ impl BrainyClusterSpec {
             partitioning: _,
             coordination,
             consistency: _,
-            conflict_resolution: _,
+            multi_writer,
+            conflict_resolution,
             rebalance,
             shared_config: _,
             api_keys,
@@ -287,6 +315,16 @@ impl BrainyClusterSpec {
             &NONE_IS_ALONE,
             path,
             coordination.method != CoordinationMethod::None || *stopped || instances == 1,
+        );
+        findings.require(
+            &CONFLICTS_NEED_WRITERS,
+            path,
+            *multi_writer || *conflict_resolution == ConflictResolution::LastWriteWins,
+        );
+        findings.require(
+            &ONLY_HYBRIDS,
+            path,
+            !multi_writer || writers.replicas + readers.replicas == 0,
         );
         image.check(&format!("{path}.image"), findings);
         storage.check(&format!("{path}.storage"), findings);
@@ -319,6 +357,12 @@ impl BrainyClusterSpec {
             &CONFLICT_RESOLUTION_IMMUTABLE,
             &format!("{path}.conflictResolution"),
             self.conflict_resolution == old.conflict_resolution,
+        );
+        findings.require(
+            &MULTI_WRITER_STAYS,
+            path,
+            self.multi_writer == old.multi_writer
+                || (self.multi_writer && self.stopped && old.stopped),
         );
     }
 }

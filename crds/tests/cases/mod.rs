@@ -51,6 +51,17 @@ fn storage(mut fields: Value) -> Value {
     json!({"storage": fields})
 }
 
+/// Three hybrids that all write, with these fields besides.
+fn several(fields: Value) -> Value {
+    let mut spec = json!({
+        "multiWriter": true, "writers": {"replicas": 0}, "readers": {"replicas": 0}, "hybrids": {"replicas": 3},
+    });
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        spec[name] = value.clone();
+    }
+    spec
+}
+
 /// All of them.
 pub(crate) fn table() -> Vec<Case> {
     let digest = format!("sha256:{}", "0a".repeat(32));
@@ -454,14 +465,70 @@ pub(crate) fn table() -> Vec<Case> {
         ),
         change(
             "other conflict resolution",
-            json!({}),
+            several(json!({})),
+            several(json!({"conflictResolution": "crdt"})),
+            &["spec.conflictResolution"],
+        ),
+        case("several writers", several(json!({})), &[]),
+        case(
+            "several writers, vector clocks",
+            several(json!({"conflictResolution": "vector-clock"})),
+            &[],
+        ),
+        case(
+            "conflicts of one writer",
             json!({"conflictResolution": "crdt"}),
             &["spec.conflictResolution"],
         ),
+        case(
+            "several writers that are not hybrids",
+            several(json!({"writers": {"replicas": 2}})),
+            &["spec.multiWriter"],
+        ),
+        case(
+            "several writers beside a reader",
+            several(json!({"readers": {"replicas": 1}})),
+            &["spec.multiWriter"],
+        ),
+        case(
+            "several writers by default",
+            json!({"multiWriter": true}),
+            &["spec.multiWriter"],
+        ),
+        change(
+            "several writers, scaled",
+            several(json!({})),
+            several(json!({"hybrids": {"replicas": 5}})),
+            &[],
+        ),
+        change(
+            "several writers, later",
+            several(json!({"multiWriter": false})),
+            several(json!({})),
+            &["spec.multiWriter"],
+        ),
+        change(
+            "several writers, while they stop",
+            several(json!({"multiWriter": false})),
+            several(json!({"stopped": true})),
+            &["spec.multiWriter"],
+        ),
+        change(
+            "several writers, while stopped",
+            several(json!({"multiWriter": false, "stopped": true})),
+            several(json!({"stopped": true})),
+            &[],
+        ),
+        change(
+            "several writers no more",
+            several(json!({"stopped": true})),
+            several(json!({"multiWriter": false, "stopped": true})),
+            &["spec.multiWriter"],
+        ),
         change(
             "same conflict resolution",
-            json!({"conflictResolution": "crdt"}),
-            json!({"conflictResolution": "crdt"}),
+            several(json!({"conflictResolution": "crdt"})),
+            several(json!({"conflictResolution": "crdt"})),
             &[],
         ),
         change(

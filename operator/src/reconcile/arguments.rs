@@ -1,6 +1,6 @@
 //! What `brainyd` is told at its start and cannot take up later, the same on one machine and in a pod.
 
-use brainy_crds::{BrainyClusterSpec, ByteQuantity, CoordinationSpec, Role};
+use brainy_crds::{BrainyClusterSpec, ByteQuantity, ConflictResolution, CoordinationSpec, Role};
 
 /// Share of a memory limit that an instance may fill, in percent, where no memoryBudget says otherwise.
 const BUDGET_PERCENT: i64 = 80;
@@ -40,6 +40,13 @@ pub(crate) fn fixed_arguments(
         if time != usual {
             arguments.extend([flag.to_owned(), time.get().as_millis().to_string()]);
         }
+    }
+    if spec.multi_writer {
+        arguments.push("--multi-writer".to_owned());
+    }
+    if spec.conflict_resolution != ConflictResolution::default() {
+        let policy = spec.conflict_resolution.as_str();
+        arguments.extend(["--conflict-resolution".to_owned(), policy.to_owned()]);
     }
     if let Some(budget) = memory_budget(spec, role).or(default_budget) {
         arguments.extend(["--memory-budget-bytes".to_owned(), budget.to_string()]);
@@ -117,6 +124,23 @@ mod tests {
         assert_eq!(
             told(&spec(both)),
             ["--heartbeat-interval-ms", "2000", "--lease-ttl-ms", "7000"]
+        );
+    }
+
+    #[test]
+    fn several_writers_and_their_policy_are_told_where_they_are_asked_for() {
+        let told = |fields: &str| {
+            let manifest = format!(
+                "apiVersion: brainy.io/v1alpha1\nkind: BrainyCluster\nmetadata:\n  name: test\nspec:\n  writers: {{replicas: 0}}\n  readers: {{replicas: 0}}\n  hybrids: {{replicas: 3}}\n{fields}"
+            );
+            let spec = parse_manifest(&manifest).unwrap().spec;
+            fixed_arguments(&spec, Role::Hybrid, None)[6..].join(" ")
+        };
+        assert_eq!(told(""), "");
+        assert_eq!(told("  multiWriter: true\n"), "--multi-writer");
+        assert_eq!(
+            told("  multiWriter: true\n  conflictResolution: vector-clock\n"),
+            "--multi-writer --conflict-resolution vector-clock"
         );
     }
 

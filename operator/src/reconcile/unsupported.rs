@@ -1,6 +1,6 @@
 //! What the spec can say and this version does not run, wherever it is to run.
 
-use brainy_crds::{BrainyClusterSpec, ConflictResolution, FieldError, Role};
+use brainy_crds::{BrainyClusterSpec, FieldError, Role};
 
 use super::arguments::memory_budget;
 
@@ -17,13 +17,6 @@ pub(crate) const ROLE_FIELDS: [(Role, &str); 3] = [
 /// Fields that this version does not run, each with what to do about it.
 pub(crate) fn unsupported(spec: &BrainyClusterSpec) -> Vec<FieldError> {
     let mut findings = Vec::new();
-    if spec.conflict_resolution != ConflictResolution::LastWriteWins {
-        findings.push(finding(
-            "spec.conflictResolution",
-            "vector-clock and crdt are not in this version",
-            "use last-write-wins",
-        ));
-    }
     for (role, name) in ROLE_FIELDS {
         let small = memory_budget(spec, role).is_some_and(|budget| budget < SMALLEST_BUDGET);
         if spec.role(role).replicas > 0 && small {
@@ -55,7 +48,6 @@ mod tests {
     #[test]
     fn what_this_version_does_not_run_is_refused_by_name() {
         for (spec, field) in [
-            ("  conflictResolution: crdt\n", "spec.conflictResolution"),
             (
                 "  writers:\n    memoryBudget: 1Mi\n",
                 "spec.writers.memoryBudget",

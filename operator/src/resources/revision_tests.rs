@@ -1,9 +1,9 @@
 //! What restarts pods and what does not.
 
 use brainy_crds::{
-    BrainyCluster, ByteQuantity, ConsistencyLevel, CoordinationMethod, DeletionPolicy, LogLevel,
-    NatsSecretKeys, NatsSecretRef, RESTARTED_AT, Role, SecretName, ServiceType, TlsSpec,
-    UpdateType,
+    BrainyCluster, ByteQuantity, ConflictResolution, ConsistencyLevel, CoordinationMethod,
+    DeletionPolicy, LogLevel, NatsSecretKeys, NatsSecretRef, RESTARTED_AT, Role, SecretName,
+    ServiceType, TlsSpec, UpdateType,
 };
 use kube::ResourceExt;
 
@@ -122,7 +122,7 @@ const HARMLESS: [Edit; 13] = [
 ];
 
 /// Edits that only a new pod of a writer takes up.
-const RESTARTING: [Edit; 16] = [
+const RESTARTING: [Edit; 18] = [
     ("memoryBudget", |c| {
         c.spec.writers.memory_budget = ByteQuantity::parse("5Gi").ok()
     }),
@@ -171,6 +171,10 @@ const RESTARTING: [Edit; 16] = [
             name: "nats".to_owned(),
             keys: NatsSecretKeys::default(),
         });
+    }),
+    ("multiWriter", |c| c.spec.multi_writer = true),
+    ("conflictResolution", |c| {
+        c.spec.conflict_resolution = ConflictResolution::Crdt
     }),
     ("partitionsPerCollection", |c| {
         c.spec.partitioning.partitions_per_collection = 7
