@@ -214,6 +214,19 @@ bench-freshness: setup ## How soon every reader sees a write, by method of coord
 	$(CARGO) build $(CARGO_FLAGS) --profile $(PROFILE) --package brainy-dataplane --package brainy-operator --package brainy-tests --bins
 	exec $(BIN)/brainy-bench-freshness --write $(ARGS)
 
+# Not the suites, whose release build takes ten minutes more.
+.PHONY: bench-coordination
+bench-coordination: PROFILE = release
+bench-coordination: setup-build ## Coordination: time above a bare request at 0 to 100 ms, requests and dollars of a cluster of 3+3
+	$(CARGO) build $(CARGO_FLAGS) --profile $(PROFILE) --package brainy-dataplane --package brainy-operator --package brainy-tests --bins
+	exec $(BIN)/brainy-bench-coordination --write $(ARGS)
+
+.PHONY: bench-config
+bench-config: PROFILE = release
+bench-config: setup-build ## Shared configuration: from the acknowledgement to 50 nodes, pushed and polled
+	$(CARGO) build $(CARGO_FLAGS) --profile $(PROFILE) --package brainy-dataplane --package brainy-tests --bins
+	exec $(BIN)/brainy-bench-config --write $(ARGS)
+
 # Only its own crates, which link little: a release build of the whole workspace takes ten minutes.
 .PHONY: bench-index
 bench-index: setup-build $(BENCH_READY) ## The index against hnswlib, faiss, usearch and hnsw_rs: tables and plots into docs

@@ -12,25 +12,26 @@
 //!
 //! # Failure cases
 //! - Publishing whose answer was lost and that is repeated recognises itself by content and version, also in the history.
-//! - The document is removed: what was in force stays, and every poll reports it.
+//! - The document is removed: what was in force stays, and that is reported.
 //! - The store is away: what was in force stays.
 
-use std::time::Duration;
+mod setting;
+mod watcher;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use crate::document::{self, Document, DocumentError, Versioned, Written};
 use crate::keys;
 use crate::store::retry::Store;
-use crate::store::{ETag, StoreError};
+
+pub use setting::{Setting, Values};
+pub use watcher::{ConfigState, ConfigWatcher, Polled};
 
 /// Versions kept in the document besides the current one.
 pub const HISTORY: usize = 10;
 
 const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+const CONSISTENCIES: [&str; 3] = ["strong", "bounded", "eventual"];
 
 /// How fresh a read must be (design rule 7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -97,7 +98,26 @@ fn list(errors: &[FieldError]) -> String {
 }
 
 macro_rules! settings {
-    ($( $(#[$doc:meta])* $name:ident = $default:literal in $min:literal..=$max:literal; )*) => {
+    ($( $(#[doc = $doc:literal])+ $name:ident = $default:literal in $min:literal..=$max:literal; )*) => {
+        /// All settings, for command lines, files and lists.
+        pub const SETTINGS: &[Setting] = &[
+            Setting {
+                name: "log_level",
+                about: "Least severe level that is logged.",
+                values: Values::OneOf { default: "info", allowed: &LOG_LEVELS },
+            },
+            Setting {
+                name: "default_consistency",
+                about: "Consistency of reads that ask for none.",
+                values: Values::OneOf { default: "strong", allowed: &CONSISTENCIES },
+            },
+            $( Setting {
+                name: stringify!($name),
+                about: concat!($($doc),+),
+                values: Values::Number { default: $default, min: $min, max: $max },
+            }, )*
+        ];
+
         /// Settings, each optional: the shared document, or what one process was told locally.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -108,7 +128,7 @@ macro_rules! settings {
             /// Consistency of reads that ask for none: strong, bounded, eventual.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub default_consistency: Option<String>,
-            $( $(#[$doc])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $name: Option<u64>, )*
+            $( $(#[doc = $doc])+ #[serde(default, skip_serializing_if = "Option::is_none")] pub $name: Option<u64>, )*
         }
 
         /// Every setting with its value.
@@ -118,7 +138,7 @@ macro_rules! settings {
             pub log_level: String,
             /// Consistency of reads that ask for none.
             pub default_consistency: Consistency,
-            $( $(#[$doc])* pub $name: u64, )*
+            $( $(#[doc = $doc])+ pub $name: u64, )*
         }
 
         impl Default for EffectiveConfig {
@@ -158,9 +178,7 @@ macro_rules! settings {
                 if let Some(name) = &self.default_consistency {
                     match Consistency::parse(name) {
                         Some(level) => effective.default_consistency = level,
-                        None => errors.push(one_of(
-                            "default_consistency", name, &["strong", "bounded", "eventual"],
-                        )),
+                        None => errors.push(one_of("default_consistency", name, &CONSISTENCIES)),
                     }
                 }
                 $( if let Some(value) = self.$name {
@@ -201,7 +219,7 @@ settings! {
     /// How often a node looks at the assignment table, milliseconds.
     assignment_poll_interval_ms = 2_000 in 50..=300_000;
     /// How often a node looks at this configuration, milliseconds.
-    config_poll_interval_ms = 10_000 in 100..=3_600_000;
+    config_poll_interval_ms = 900 in 100..=3_600_000;
     /// Largest request body, bytes.
     max_request_bytes = 33_554_432 in 1_024..=1_073_741_824;
     /// Most points in one write request.
@@ -319,91 +337,4 @@ fn published(current: &Versioned<ConfigDocument>, version: u64, config: &SharedC
     std::iter::once((current.version, &current.config))
         .chain(past)
         .any(|known| known == (version, config))
-}
-
-/// What a poll came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Polled {
-    /// Nothing new.
-    Unchanged,
-    /// This version is in force now.
-    Applied(u64),
-}
-
-/// Follows the shared configuration and tells the process what is in force.
-#[derive(Debug)]
-pub struct ConfigWatcher {
-    store: Store,
-    local: SharedConfig,
-    /// The stored version that was looked at last, applied or refused.
-    seen: Option<ETag>,
-    in_force: watch::Sender<EffectiveConfig>,
-}
-
-impl ConfigWatcher {
-    /// A watcher that begins with `local` over the defaults.
-    ///
-    /// # Errors
-    /// `Invalid` if `local` is.
-    pub fn new(store: Store, local: SharedConfig) -> Result<Self, ConfigError> {
-        let (in_force, _) = watch::channel(local.resolve()?);
-        Ok(Self {
-            store,
-            local,
-            seen: None,
-            in_force,
-        })
-    }
-
-    /// What is in force, now and from now on.
-    #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<EffectiveConfig> {
-        self.in_force.subscribe()
-    }
-
-    /// Looks once.
-    ///
-    /// # Errors
-    /// Why the stored version was refused (once per version), or why the store could not be read. What was in force stays.
-    pub async fn poll_once(&mut self) -> Result<Polled, ConfigError> {
-        let object = match &self.seen {
-            Some(seen) => self.store.get_if_changed(keys::CONFIG, seen).await,
-            None => self.store.get(keys::CONFIG).await,
-        };
-        let Some(object) = object.map_err(DocumentError::from)? else {
-            return Ok(Polled::Unchanged);
-        };
-        self.seen = Some(object.etag.clone());
-        let stored = document::decode::<ConfigDocument>(keys::CONFIG, &object)?;
-        // The stored part must be right by itself: what a local setting hides here is in force elsewhere.
-        stored.config.resolve()?;
-        let effective = self.local.over(&stored.config).resolve()?;
-        self.in_force.send_if_modified(|now| {
-            let changed = *now != effective;
-            *now = effective;
-            changed
-        });
-        Ok(Polled::Applied(stored.version))
-    }
-
-    /// Looks every `config_poll_interval_ms` until `stop`; refusals and failures are logged.
-    pub async fn run(mut self, stop: CancellationToken) {
-        loop {
-            match self.poll_once().await {
-                Ok(Polled::Unchanged) => {}
-                Ok(Polled::Applied(version)) => tracing::info!(version, "configuration applied"),
-                Err(ConfigError::Document(DocumentError::Store(StoreError::NotFound {
-                    ..
-                }))) => {
-                    tracing::warn!("the shared configuration was removed; what was in force stays");
-                }
-                Err(error) => tracing::warn!(%error, "configuration stays as it was"),
-            }
-            let interval = self.in_force.borrow().config_poll_interval_ms;
-            tokio::select! {
-                () = sleep(Duration::from_millis(interval)) => {}
-                () = stop.cancelled() => return,
-            }
-        }
-    }
 }

@@ -3,11 +3,13 @@
 mod cluster;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use brainy_coordination::assignment::Role;
 use brainy_coordination::config::{
-    ConfigError, ConfigStore, ConfigWatcher, Consistency, HISTORY, Polled, SharedConfig,
+    ConfigError, ConfigStore, ConfigWatcher, Consistency, EffectiveConfig, HISTORY, Polled,
+    SharedConfig,
 };
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::events::{Event, EventLog};
@@ -20,6 +22,7 @@ use brainy_coordination::store::sim::{FaultPlan, SimBucket};
 use brainy_coordination::types::Nonce;
 use bytes::Bytes;
 use cluster::{id, seeded_store};
+use tokio_util::sync::CancellationToken;
 
 const SEEDS: std::ops::Range<u64> = 0..12;
 
@@ -122,7 +125,7 @@ async fn a_watcher_applies_what_is_good_and_keeps_it_when_the_store_holds_nonsen
         max_batch_points: Some(7),
         ..SharedConfig::default()
     };
-    let mut watcher = ConfigWatcher::new(store.clone(), local).unwrap();
+    let watcher = ConfigWatcher::new(store.clone(), local).unwrap();
     let seen = watcher.subscribe();
     assert_eq!(watcher.poll_once().await.unwrap(), Polled::Unchanged);
     let config = ConfigStore::new(store.clone());
@@ -144,6 +147,7 @@ async fn a_watcher_applies_what_is_good_and_keeps_it_when_the_store_holds_nonsen
             .put(keys::CONFIG, Bytes::from(nonsense))
             .await
             .unwrap();
+        let refusals = watcher.state().refusals;
         assert!(watcher.poll_once().await.is_err(), "{nonsense}");
         assert_eq!(
             watcher.poll_once().await.unwrap(),
@@ -151,10 +155,75 @@ async fn a_watcher_applies_what_is_good_and_keeps_it_when_the_store_holds_nonsen
             "reported once"
         );
         assert_eq!(*seen.borrow(), good);
+        let state = watcher.state();
+        assert_eq!((state.version, state.refusals), (1, refusals + 1));
+        assert!(state.refused.is_some());
     }
     store.delete(keys::CONFIG).await.unwrap();
     assert!(watcher.poll_once().await.is_err());
+    assert_eq!(watcher.poll_once().await.unwrap(), Polled::Unchanged);
     assert_eq!(*seen.borrow(), good);
+    // What is published next is taken, and nothing is refused any more.
+    config
+        .publish_if_version(0, &flush_at(200_000))
+        .await
+        .unwrap();
+    assert_eq!(watcher.poll_once().await.unwrap(), Polled::Applied(1));
+    assert_eq!(seen.borrow().flush_bytes, 200_000);
+    assert_eq!(watcher.state().refused, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn local_settings_that_change_lie_over_what_is_shared_then() {
+    let bucket = SimBucket::new(1);
+    let store = seeded_store(&bucket, "node", 1);
+    let watcher = ConfigWatcher::new(store.clone(), flush_at(100_000)).unwrap();
+    let seen = watcher.subscribe();
+    ConfigStore::new(store)
+        .publish_if_version(0, &flush_at(200_000))
+        .await
+        .unwrap();
+    watcher.poll_once().await.unwrap();
+    assert_eq!(seen.borrow().flush_bytes, 100_000);
+    watcher.set_local(SharedConfig::default()).await.unwrap();
+    assert_eq!(seen.borrow().flush_bytes, 200_000);
+    assert!(watcher.set_local(flush_at(1)).await.is_err());
+    assert_eq!(seen.borrow().flush_bytes, 200_000);
+    assert!(watcher.state().refused_local.is_some());
+    watcher.set_local(flush_at(300_000)).await.unwrap();
+    assert_eq!(seen.borrow().flush_bytes, 300_000);
+    assert_eq!(watcher.state().refused_local, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_watcher_takes_up_a_new_interval_at_once_and_asks_once_a_look() {
+    let bucket = SimBucket::new(1);
+    let store = seeded_store(&bucket, "node", 1);
+    let config = ConfigStore::new(seeded_store(&bucket, "admin", 2));
+    let watcher = ConfigWatcher::new(store.clone(), SharedConfig::default()).unwrap();
+    let mut seen = watcher.subscribe();
+    let every = |ms: u64| SharedConfig {
+        config_poll_interval_ms: Some(ms),
+        ..SharedConfig::default()
+    };
+    config
+        .publish_if_version(0, &every(3_600_000))
+        .await
+        .unwrap();
+    let stop = CancellationToken::new();
+    let pause = |now: &EffectiveConfig| Duration::from_millis(now.config_poll_interval_ms);
+    let running = tokio::spawn(watcher.clone().run(pause, stop.clone()));
+    seen.changed().await.unwrap();
+    assert_eq!(seen.borrow_and_update().config_poll_interval_ms, 3_600_000);
+    config.publish_if_version(1, &every(100)).await.unwrap();
+    // Somebody hints.
+    watcher.poll_once().await.unwrap();
+    let before = store.counts().gets.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
+    let looks = store.counts().gets.load(Ordering::Relaxed) - before;
+    assert!((9..=11).contains(&looks), "{looks}");
+    stop.cancel();
+    running.await.unwrap();
 }
 
 fn event(n: u64) -> Event {

@@ -1,11 +1,13 @@
 //! The command line of brainyd.
 
+mod file;
 mod grpc;
 mod import;
 mod nats;
 mod planner;
 mod pre_stop;
 mod server;
+mod settings;
 
 use std::ffi::OsString;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -23,12 +25,14 @@ use crate::engine::{BuildOptions, GraphBuilder};
 use crate::memory;
 use crate::node::Coordination;
 
+pub use file::{OptionsFile, Reread};
 pub use grpc::GrpcListen;
 pub use import::ImportStandalone;
 pub use nats::NatsArgs;
 pub use planner::{PlannerArg, PlannerArgs};
 pub use pre_stop::PreStop;
 pub use server::ServerArgs;
+pub use settings::SettingArgs;
 
 /// What this process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -87,6 +91,10 @@ pub enum GraphBuilderArg {
     after_help = "EXAMPLES\n  brainyd --data-dir ./data\n      A database by itself.\n  brainyd --role hybrid --instance hybrid-0 --advertise 10.0.0.7:6333 --s3-bucket vectors --s3-prefix team-a\n      A node of the cluster below s3://vectors/team-a, with credentials from the environment or the instance. Nodes that are\n      started like this, each under a name of its own, find each other and share the work; no operator is needed.\n\nEXIT CODES\n  0   stopped by SIGTERM or SIGINT after releasing what it owned\n  2   wrong options, or an address that this machine does not have\n  69  the bucket cannot be used: name, credentials, or no conditional writes\n  70  an error of Brainy itself\n  75  a resource is busy now: the port, the data directory, the bucket; try again\n  76  another process was started under the same --instance, and this one ended; do not start it again"
 )]
 pub struct Cli {
+    /// YAML file with any of these options, such as `flush_bytes: 1000000`; options and variables override it. Settings that may change
+    /// while it runs are taken up when the file changes.
+    #[arg(long, env = "BRAINY_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// What this process is.
     #[arg(long, env = "BRAINY_ROLE", value_enum, default_value = "standalone")]
     pub role: RoleArg,
@@ -154,7 +162,7 @@ pub struct Cli {
         default_value = "last-write-wins"
     )]
     pub conflict_resolution: Policy,
-    /// How often the assignment table is read when nobody hints, milliseconds; overrides the shared configuration.
+    /// The same as --assignment-poll-interval-ms.
     #[arg(long, env = "BRAINY_POLL_INTERVAL_MS")]
     pub poll_interval_ms: Option<u64>,
     /// How long nothing is removed from the bucket after it became unneeded, milliseconds; the same on every node.
@@ -236,6 +244,12 @@ pub struct Cli {
     /// Stop when standard input is closed, so that this process does not outlive the one that started it.
     #[arg(long)]
     pub exit_with_parent: bool,
+    /// What may change while it runs.
+    #[command(flatten)]
+    pub settings: SettingArgs,
+    /// The file that --config named.
+    #[arg(skip)]
+    pub file: Option<OptionsFile>,
 }
 
 /// What brainyd is asked to do.
@@ -264,13 +278,24 @@ impl Invocation {
         T: Into<OsString> + Clone,
     {
         let mut command = command();
-        let matches = command.try_get_matches_from_mut(args)?;
+        let file::Completed { arguments, file } =
+            file::complete(&command, args.into_iter().map(Into::into).collect())?;
+        let explain = |error| match &file {
+            Some(file) => file.explain(error),
+            None => error,
+        };
+        let matches = command
+            .try_get_matches_from_mut(arguments)
+            .map_err(explain)?;
         let parsed = match matches.subcommand() {
             Some((IMPORT_STANDALONE, matches)) => {
                 ImportStandalone::from_arg_matches(matches).map(Self::ImportStandalone)
             }
             Some((_, matches)) => PreStop::from_arg_matches(matches).map(Self::PreStop),
-            None => Cli::from_arg_matches(&matches).map(|cli| Self::Serve(Box::new(cli))),
+            None => Cli::from_arg_matches(&matches).map(|mut cli| {
+                cli.file = file;
+                Self::Serve(Box::new(cli))
+            }),
         };
         parsed.map_err(|e| e.format(&mut command))
     }
@@ -369,10 +394,11 @@ impl Cli {
     /// Settings that this process has before the shared ones.
     #[must_use]
     pub fn local_config(&self) -> SharedConfig {
-        SharedConfig {
+        let older_name = SharedConfig {
             assignment_poll_interval_ms: self.poll_interval_ms,
             ..SharedConfig::default()
-        }
+        };
+        self.settings.0.over(&older_name)
     }
 
     /// Partitions of a collection: more in a cluster, where they are what is spread.

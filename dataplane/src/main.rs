@@ -3,6 +3,7 @@
 //! The way of a write and of a query begins in [`brainy_dataplane::api`] and goes on in [`brainy_dataplane::node`].
 
 mod import_standalone;
+mod options_file;
 mod start;
 
 use std::fs::File;
@@ -225,6 +226,10 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
     let watcher = ConfigWatcher::new(store.clone(), cli.local_config())
         .map_err(|e| failure(USAGE)(e.to_string()))?;
     let settings = watcher.subscribe();
+    if let Some(file) = cli.file.clone() {
+        options_file::follow(file, watcher.clone())
+            .map_err(|e| failure(INTERNAL)(e.to_string()))?;
+    }
     let config = NodeConfig {
         identity: Identity::new(cli.instance.clone()),
         role: cli.cluster_role(),

@@ -211,6 +211,8 @@ pub trait DataService: Send + Sync + 'static {
         &self,
         body: Option<serde_json::Value>,
     ) -> Result<serde_json::Value, ServiceError>;
+    /// `GET /sync/config`: settings in force, where they are from, what is stored, and the versions before.
+    async fn configuration(&self) -> Result<serde_json::Value, ServiceError>;
     /// Prometheus text exposition.
     fn metrics(&self) -> String;
     /// Limits in force; the API checks requests against them.

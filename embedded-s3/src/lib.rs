@@ -9,12 +9,14 @@ mod buckets;
 pub mod faults;
 mod listing;
 mod server;
+pub mod traffic;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use crate::faults::Faults;
 pub use crate::server::{EmbeddedS3, Running};
+pub use crate::traffic::Traffic;
 
 /// What a server needs to know.
 #[derive(Clone)]

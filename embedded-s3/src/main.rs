@@ -4,8 +4,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use brainy_embedded_s3::{EmbeddedS3, EmbeddedS3Config, EmbeddedS3Error};
+use brainy_embedded_s3::faults::{Fault, Rule, When};
+use brainy_embedded_s3::{EmbeddedS3, EmbeddedS3Config, EmbeddedS3Error, Faults};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -57,6 +59,16 @@ struct Args {
         hide_env_values = true
     )]
     secret_key: String,
+
+    /// Milliseconds that every request waits before it is looked at, as one over a network does
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 0,
+        env = "BRAINY_S3_LATENCY_MS",
+        value_parser = clap::value_parser!(u64).range(0..=60_000)
+    )]
+    latency_ms: u64,
 }
 
 #[tokio::main]
@@ -98,14 +110,19 @@ async fn run(args: Args) -> Result<(), Failure> {
     // Before the server: the first process of a container has no default action for a signal that comes early.
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::Signals)?;
-    let server = EmbeddedS3::start(EmbeddedS3Config {
+    let faults = Faults::new(0);
+    if args.latency_ms > 0 {
+        let delay = Fault::Delay(Duration::from_millis(args.latency_ms));
+        faults.add(Rule::any(delay, When::Probability(1.0)));
+    }
+    let config = EmbeddedS3Config {
         root: args.data_dir,
         bucket: args.bucket,
         listen: args.listen,
         access_key: args.access_key,
         secret_key: args.secret_key,
-    })
-    .await?;
+    };
+    let server = EmbeddedS3::start_with_faults(config, faults).await?;
     eprintln!("brainy-s3: {}", server.endpoint());
     tokio::select! {
         _ = terminate.recv() => (),

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::Backend;
 use crate::buckets::Buckets;
 use crate::faults::{Fault, Faults};
+use crate::traffic::Traffic;
 use crate::{EmbeddedS3Config, EmbeddedS3Error};
 
 /// How long requests under way may take once the server was asked to stop.
@@ -78,14 +79,17 @@ impl EmbeddedS3 {
             access_key: config.access_key,
             secret_key: config.secret_key.into(),
         });
+        let traffic = Arc::new(Traffic::default());
         let service = Faulty {
             inner: builder.build(),
             faults,
+            traffic: traffic.clone(),
         };
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, service, stop.clone()));
         Ok(Running {
             address,
+            traffic,
             stop,
             serving,
         })
@@ -96,6 +100,7 @@ impl EmbeddedS3 {
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    traffic: Arc<Traffic>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
@@ -105,6 +110,12 @@ impl Running {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What was asked so far.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// The address as an S3 endpoint; buckets are named in the path.
@@ -202,6 +213,7 @@ impl S3Auth for OneKey {
 struct Faulty {
     inner: S3Service,
     faults: Arc<Faults>,
+    traffic: Arc<Traffic>,
 }
 
 impl Service<http::Request<Incoming>> for Faulty {
@@ -220,6 +232,7 @@ impl Faulty {
         self,
         request: http::Request<Incoming>,
     ) -> Result<http::Response<Body>, StdError> {
+        self.traffic.count(request.method(), request.uri());
         let path = request.uri().path();
         let fate = self
             .faults

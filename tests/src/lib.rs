@@ -7,6 +7,8 @@
 pub mod by_hand;
 pub mod client;
 pub mod cluster;
+pub mod config_bench;
+pub mod coordination_bench;
 pub mod dataset;
 pub mod demo;
 pub mod error;

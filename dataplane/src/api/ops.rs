@@ -64,6 +64,12 @@ fn reads() -> Routes {
             assignments,
             "Which node owns and serves which partition.",
         )
+        .get(
+            "configuration",
+            "/sync/config",
+            configuration,
+            "Settings in force at this node and where they are from, the shared configuration, and its history.",
+        )
 }
 
 fn changes() -> Routes {
@@ -78,7 +84,7 @@ fn changes() -> Routes {
             "sync_config",
             "/sync/config",
             sync_config,
-            "Publishes the shared configuration, or reads it again if the body is empty.",
+            "Publishes the shared configuration in place of a version, or looks at it now if the body is empty.",
         )
 }
 
@@ -126,6 +132,10 @@ async fn assignments(call: Call) -> Plain {
 
 async fn rebalance(call: Call) -> Plain {
     json_response(&AnyObject(call.service.rebalance().await?))
+}
+
+async fn configuration(call: Call) -> Plain {
+    json_response(&AnyObject(call.service.configuration().await?))
 }
 
 async fn sync_config(call: Call, OptionalBody(body): OptionalBody<Value>) -> Plain {

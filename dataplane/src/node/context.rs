@@ -123,6 +123,21 @@ impl Context {
         }
     }
 
+    /// Tells all other members that the shared configuration has this version; does not wait.
+    pub(super) fn hint_configuration(self: &Arc<Self>, version: u64) {
+        let Some(table) = self.view.get().table.clone() else {
+            return;
+        };
+        for (instance, member) in &table.members {
+            if *instance == self.me.instance {
+                continue;
+            }
+            let context = self.clone();
+            let address = member.address.clone();
+            tokio::spawn(async move { context.rpc.hint_configuration(&address, version).await });
+        }
+    }
+
     /// As [`Context::hint_members`], and waits, within reason, until they have looked: what a caller was told about a
     /// collection then holds at every node that can be reached.
     pub(super) async fn sync_members(self: &Arc<Self>) {

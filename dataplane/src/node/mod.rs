@@ -7,6 +7,7 @@
 mod admin;
 mod cache;
 mod config;
+mod configuration;
 mod context;
 mod host;
 mod janitor;
@@ -68,6 +69,7 @@ use crate::error::ServiceError;
 use crate::events::websocket::{Inbound, WebSocket};
 use crate::events::{Backend, Bus, EventMetrics};
 use cache::SegmentCache;
+use configuration::Configuration;
 use context::Context;
 use host::Host;
 use machine::{PartitionMachine, WriteBudget};
@@ -108,6 +110,7 @@ struct Inner {
     cache: Arc<SegmentCache>,
     hosts: RwLock<BTreeMap<PartitionId, Arc<Host>>>,
     registry: Mutex<Registry>,
+    configuration: Configuration,
     tasks: TaskTracker,
     /// Set once all that the table gave this process at its start is served.
     started: AtomicBool,
@@ -128,6 +131,7 @@ impl Node {
         let metrics = NodeMetrics::register(&mut registry);
         let stop = CancellationToken::new();
         let settings = watcher.subscribe();
+        let configuration = Configuration::new(watcher.clone(), &mut registry);
         let admission = AdmissionMetrics::register(&mut registry);
         let Shares {
             buffers,
@@ -200,6 +204,7 @@ impl Node {
             cache: Arc::new(cache),
             hosts: RwLock::default(),
             registry: Mutex::new(registry),
+            configuration,
             tasks: TaskTracker::new(),
             started: AtomicBool::new(false),
         }));
@@ -241,7 +246,8 @@ impl Node {
         let (node, token) = (self.clone(), stop.clone());
         tasks.spawn(async move { janitor::run(node, token).await });
         self.listen(&stop);
-        tasks.spawn(watcher.run(stop));
+        let pause = |now: &EffectiveConfig| Duration::from_millis(now.config_poll_interval_ms);
+        tasks.spawn(watcher.run(pause, stop));
         tasks.close();
     }
 
@@ -519,6 +525,10 @@ impl Node {
 
     fn metrics(&self) -> &NodeMetrics {
         &self.0.context.metrics
+    }
+
+    fn configuration(&self) -> &Configuration {
+        &self.0.configuration
     }
 
     fn settings(&self) -> EffectiveConfig {

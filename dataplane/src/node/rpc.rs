@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::HttpBody;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Path, Request as AnyRequest, State};
 use axum::http::{HeaderMap, Method, StatusCode};
@@ -221,8 +221,18 @@ impl RpcClient {
 
     /// Tells the node at `address` to look at the assignments. Best effort.
     pub async fn hint(&self, address: &str) {
+        self.send_hint(address, b"{}".to_vec()).await;
+    }
+
+    /// Tells the node at `address` that the shared configuration has this version. Best effort.
+    pub async fn hint_configuration(&self, address: &str, version: u64) {
+        let body = format!("{{\"configuration\":{version}}}");
+        self.send_hint(address, body.into_bytes()).await;
+    }
+
+    async fn send_hint(&self, address: &str, body: Vec<u8>) {
         let sent = self
-            .post(address, HINT_PATH, b"{}".to_vec(), Duration::from_secs(1))
+            .post(address, HINT_PATH, body, Duration::from_secs(1))
             .await;
         match sent {
             Ok(answer) if answer.status.is_success() => {}
@@ -293,8 +303,21 @@ async fn answer(State(node): State<Node>, call: AnyRequest) -> Result<Vec<u8>, S
     })
 }
 
+/// Body of a hint.
+#[derive(Debug, Default, Deserialize)]
+struct Hint {
+    /// There is this version of the shared configuration; absent: look at the assignments.
+    configuration: Option<u64>,
+}
+
 /// Answers when it has looked, so that whoever waits for the answer knows that this node knows.
-async fn hint(State(node): State<Node>) -> StatusCode {
+async fn hint(State(node): State<Node>, body: Bytes) -> StatusCode {
+    // One of another version of Brainy may have another body: it means at least what the oldest ones mean.
+    let hint: Hint = serde_json::from_slice(&body).unwrap_or_default();
+    if let Some(version) = hint.configuration {
+        node.follow_configuration(version).await;
+        return StatusCode::NO_CONTENT;
+    }
     match node.view().refresh().await {
         Ok(_) => StatusCode::NO_CONTENT,
         Err(error) => {

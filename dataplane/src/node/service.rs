@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use brainy_coordination::assignment::MemberState;
-use brainy_coordination::config::{ConfigError, ConfigStore, SharedConfig};
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::events::{Event, Recorded};
 use brainy_coordination::handoff::Local;
@@ -344,6 +343,7 @@ impl DataService for Node {
             "assignmentsVersion": table.as_ref().map(|t| t.version),
             "ringEpoch": table.as_ref().map(|t| t.epoch),
             "planner": self.planner(),
+            "configuration": self.configuration().health(),
             "owned": owned,
             "loaded": reading,
             "partitions": partitions,
@@ -388,29 +388,15 @@ impl DataService for Node {
     }
 
     async fn sync_config(&self, body: Option<Value>) -> Result<Value, ServiceError> {
-        let configs = ConfigStore::new(self.store().clone());
-        if let Some(body) = body {
-            let request: ConfigRequest = serde_json::from_value(body)
-                .map_err(|e| ServiceError::BadRequest(format!("configuration: {e}")))?;
-            let version = configs
-                .publish_if_version(request.version, &request.config)
-                .await
-                .map_err(|e| match e {
-                    ConfigError::Document(e) => from_document(e),
-                    ConfigError::VersionConflict { .. } => ServiceError::Conflict(e.to_string()),
-                    other => ServiceError::BadRequest(other.to_string()),
-                })?;
-            let changed = Event::ConfigurationUpdated { version };
-            self.context().events.publish(changed);
-        }
-        let stored = configs.load().await.map_err(from_document)?;
-        Ok(json!({
-            "version": stored.as_ref().map_or(0, |c| c.version),
-            "config": stored.map(|c| c.body.config).unwrap_or_default(),
-        }))
+        self.publish_config(body).await
+    }
+
+    async fn configuration(&self) -> Result<Value, ServiceError> {
+        self.describe_config().await
     }
 
     fn metrics(&self) -> String {
+        self.configuration().observe();
         let figures = self.metrics();
         let (mut owned, mut reading, mut troubled) = (0, 0, 0);
         let (mut points, mut unflushed, mut memory) = (0, 0, 0);
@@ -465,16 +451,6 @@ impl DataService for Node {
             max_dimension: settings.max_dimension as usize,
         }
     }
-}
-
-/// Body of `POST /sync/config`.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ConfigRequest {
-    /// Version that the new configuration replaces; 0 for the first.
-    version: u64,
-    /// The new configuration.
-    config: SharedConfig,
 }
 
 pub(super) fn describe(status: &rebalance::RebalanceStatus) -> Value {

@@ -142,6 +142,7 @@ const ROUTES: &[(&str, &str, Option<&str>, &str)] = &[
     ),
     ("DELETE", "/collections/new", None, "admin"),
     ("POST", "/coordinate/rebalance", None, "admin"),
+    ("GET", "/sync/config", None, "read"),
     ("POST", "/sync/config", None, "admin"),
 ];
 

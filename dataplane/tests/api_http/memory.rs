@@ -477,6 +477,11 @@ impl DataService for Memory {
         Ok(json!({"published": body}))
     }
 
+    async fn configuration(&self) -> Result<Value, ServiceError> {
+        self.enter().await?;
+        Ok(json!({"inForce": 0}))
+    }
+
     fn metrics(&self) -> String {
         "# EOF\n".to_owned()
     }

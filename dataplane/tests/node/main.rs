@@ -5,6 +5,7 @@
     reason = "helpers of tests stop at the first surprise, like tests"
 )]
 
+mod configuration;
 mod events;
 mod multi_writer;
 mod namesake;

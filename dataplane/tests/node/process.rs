@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::Certificates;
 
 /// `brainyd` without anything that the environment of the tests holds for another one.
-fn brainyd(args: &[&str]) -> Command {
+pub(crate) fn brainyd(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_brainyd"));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -23,22 +23,22 @@ fn brainyd(args: &[&str]) -> Command {
 }
 
 /// Exit code and standard error of one that ends by itself.
-fn ended(command: &mut Command) -> (Option<i32>, String) {
+pub(crate) fn ended(command: &mut Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code(), said)
 }
 
 /// One that is killed at the end.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         Self(command.stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// Its address, once it serves.
-    fn address(&mut self) -> String {
+    pub(crate) fn address(&mut self) -> String {
         let mut said = String::new();
         for line in BufReader::new(self.0.stderr.as_mut().unwrap()).lines() {
             let line = line.unwrap();
@@ -51,13 +51,13 @@ impl Running {
         panic!("it does not serve: {said}");
     }
 
-    fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let pid = Pid::from_child(&self.0);
         kill_process(pid, Signal::TERM).unwrap();
     }
 
     /// Its exit code, and what it said that was not read yet.
-    fn end(&mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(&mut self) -> (Option<i32>, String) {
         let mut said = String::new();
         let mut stderr = self.0.stderr.take().unwrap();
         stderr.read_to_string(&mut said).unwrap();
