@@ -220,6 +220,8 @@ settings! {
     assignment_poll_interval_ms = 2_000 in 50..=300_000;
     /// How often a node looks at this configuration, milliseconds.
     config_poll_interval_ms = 900 in 100..=3_600_000;
+    /// How often a node looks at anything in the bucket while all other members push changes to it, milliseconds.
+    pushed_poll_interval_ms = 30_000 in 100..=3_600_000;
     /// Largest request body, bytes.
     max_request_bytes = 33_554_432 in 1_024..=1_073_741_824;
     /// Most points in one write request.

@@ -269,8 +269,8 @@ mod tests {
 
     fn parse(file: &NamedTempFile, more: &[&str]) -> Result<Box<Cli>, String> {
         let path = file.path().to_str().unwrap();
-        let arguments = ["brainyd", "--config", path].iter().chain(more);
-        match Invocation::try_from_args(arguments) {
+        let named = ["brainyd", "--config", path];
+        match Invocation::try_from_args(named.iter().chain(more)) {
             Ok(Invocation::Serve(cli)) => Ok(cli),
             Ok(other) => panic!("{other:?}"),
             Err(error) => Err(error.to_string()),
