@@ -46,10 +46,12 @@ pub(super) fn complete(
         .clone()
         .ignore_errors(true)
         .try_get_matches_from(&arguments);
-    let path = given
+    // Subcommands have no use for a node's options, and do not go with them.
+    let node = given
         .as_ref()
         .ok()
-        .and_then(|given| given.get_one::<PathBuf>(OPTION).cloned());
+        .filter(|given| given.subcommand_name().is_none());
+    let path = node.and_then(|given| given.get_one::<PathBuf>(OPTION).cloned());
     let (Ok(given), Some(path)) = (given, path) else {
         return Ok(Completed {
             arguments,
@@ -223,7 +225,7 @@ impl OptionsFile {
         let parsed = super::Invocation::try_from_args(self.arguments.clone());
         let cli = match parsed {
             Ok(super::Invocation::Serve(cli)) => cli,
-            Ok(super::Invocation::PreStop(_)) => return Ok(None),
+            Ok(_) => return Ok(None),
             Err(error) => return Err(error.to_string().trim().to_owned()),
         };
         let Some(new) = &cli.file else {
