@@ -157,6 +157,12 @@ impl<M: Machine> Replica<M> {
         self.caught_up
     }
 
+    /// When the last look at the manifest began.
+    #[must_use]
+    pub fn manifest_read(&self) -> Instant {
+        self.manifest_read
+    }
+
     /// Epoch in the manifest, 0 while there is none.
     #[must_use]
     pub fn manifest_epoch(&self) -> u64 {

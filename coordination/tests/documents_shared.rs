@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use brainy_coordination::assignment::Role;
 use brainy_coordination::config::{
-    ConfigError, ConfigStore, ConfigWatcher, Consistency, EffectiveConfig, HISTORY, Polled,
-    SharedConfig,
+    ConfigError, ConfigStore, ConfigWatcher, Consistency, HISTORY, Polled, SharedConfig,
 };
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::events::{Event, EventLog};
@@ -211,8 +210,10 @@ async fn a_running_watcher_takes_up_a_new_interval_at_once_and_asks_once_a_look(
         .await
         .unwrap();
     let stop = CancellationToken::new();
-    let pause = |now: &EffectiveConfig| Duration::from_millis(now.config_poll_interval_ms);
-    let running = tokio::spawn(watcher.clone().run(pause, stop.clone()));
+    let settings = watcher.subscribe();
+    let pause = move || Duration::from_millis(settings.borrow().config_poll_interval_ms);
+    let (_awake, woken) = tokio::sync::watch::channel(false);
+    let running = tokio::spawn(watcher.clone().run(pause, woken, stop.clone()));
     seen.changed().await.unwrap();
     assert_eq!(seen.borrow_and_update().config_poll_interval_ms, 3_600_000);
     config.publish_if_version(1, &every(100)).await.unwrap();

@@ -213,9 +213,14 @@ impl ConfigWatcher {
         });
     }
 
-    /// Looks again and again until `stop`, after what `pause` says of the settings in force; refusals and failures are logged
-    /// once.
-    pub async fn run(self, pause: impl Fn(&EffectiveConfig) -> Duration, stop: CancellationToken) {
+    /// Looks again and again until `stop`, as often as `pause` says, which is asked again when settings or `woken` change; refusals
+    /// and failures are logged once.
+    pub async fn run(
+        self,
+        pause: impl Fn() -> Duration,
+        mut woken: watch::Receiver<bool>,
+        stop: CancellationToken,
+    ) {
         let mut in_force = self.subscribe();
         let mut state = self.watch_state();
         let mut told = self.state();
@@ -233,11 +238,13 @@ impl ConfigWatcher {
             // A change of the interval, by whatever look, holds at once.
             loop {
                 report(&mut told, state.borrow_and_update().clone());
-                let wait = pause(&in_force.borrow_and_update());
+                in_force.borrow_and_update();
+                let wait = pause();
                 tokio::select! {
                     () = sleep_until(began + wait) => break,
                     _ = in_force.changed() => {}
                     _ = state.changed() => {}
+                    Ok(()) = woken.changed() => {}
                     () = stop.cancelled() => return,
                 }
             }

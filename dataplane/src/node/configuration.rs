@@ -6,6 +6,7 @@ use brainy_coordination::config::{
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 
 use super::Node;
 use super::service::from_document;
@@ -69,6 +70,11 @@ impl Configuration {
         let refused = state.refused.is_some() || state.refused_local.is_some();
         self.refused.set(i64::from(refused));
         self.refusals.set(state.refusals as i64);
+    }
+
+    /// What is in force, now and from now on.
+    pub(super) fn states(&self) -> watch::Receiver<ConfigState> {
+        self.watcher.watch_state()
     }
 
     /// For `/health`.

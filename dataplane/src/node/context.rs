@@ -59,6 +59,8 @@ pub(crate) struct Context {
     pub builds: Arc<Semaphore>,
     /// Snapshots are made and recovered from a few at a time.
     pub snapshots: Semaphore,
+    /// Whether all other members tell this node what they do ([`super::pushed`]).
+    pub pushed: watch::Sender<bool>,
     /// Some partition became readable and the table does not say so yet.
     pub announce_reading: Notify,
     /// A host has ended.
@@ -125,9 +127,13 @@ impl Context {
 
     /// Tells all other members that the shared configuration has this version; does not wait.
     pub(super) fn hint_configuration(self: &Arc<Self>, version: u64) {
+        self.events.publish(Event::ConfigurationUpdated { version });
         let Some(table) = self.view.get().table.clone() else {
             return;
         };
+        if self.config.coordination != Coordination::S3Polling {
+            return;
+        }
         for (instance, member) in &table.members {
             if *instance == self.me.instance {
                 continue;

@@ -11,11 +11,12 @@ use brainy_coordination::document::DocumentError;
 use brainy_coordination::dropped::{self, Removal};
 use brainy_coordination::events::EventLog;
 use brainy_coordination::snapshot::{Pins, Reaper};
-use brainy_coordination::types::CollectionUid;
+use brainy_coordination::types::{CollectionUid, InstanceId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Node;
+use super::view::View;
 
 /// How often the list of dropped collections is looked at.
 const EVERY: Duration = Duration::from_secs(5);
@@ -98,7 +99,11 @@ pub(super) async fn run(node: Node, stop: CancellationToken) {
 }
 
 fn is_janitor(node: &Node) -> bool {
-    let view = node.view().get();
+    is_first_owner(&node.view().get(), &node.me().instance)
+}
+
+/// Whether `me` is the first in the table that may own partitions.
+pub(super) fn is_first_owner(view: &View, me: &InstanceId) -> bool {
     let Some(table) = &view.table else {
         return false;
     };
@@ -106,7 +111,7 @@ fn is_janitor(node: &Node) -> bool {
         .members
         .iter()
         .find(|(_, m)| m.role.can_own() && m.state == MemberState::Active);
-    first.is_some_and(|(instance, _)| *instance == node.me().instance)
+    first.is_some_and(|(instance, _)| instance == me)
 }
 
 async fn remove(

@@ -34,6 +34,21 @@ impl Node {
             }
         });
         let me = self.me().instance.clone();
+        let mut versions = events.subscribe("configuration", 1, move |said| match said.event {
+            Event::ConfigurationUpdated { version } if said.from != me => Some(version),
+            _ => None,
+        });
+        let (node, ends) = (self.clone(), stop.clone());
+        self.0.tasks.spawn(async move {
+            loop {
+                let version = tokio::select! {
+                    () = ends.cancelled() => return,
+                    version = versions.next() => version,
+                };
+                node.follow_configuration(version).await;
+            }
+        });
+        let me = self.me().instance.clone();
         let mut news = events.subscribe("replicas", NEWS, move |said| {
             (said.from != me).then(|| news_of(&said.event)).flatten()
         });

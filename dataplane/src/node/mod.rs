@@ -19,6 +19,7 @@ mod membership;
 mod merge;
 mod metrics;
 mod presence;
+mod pushed;
 mod read;
 mod readiness;
 mod router;
@@ -50,7 +51,7 @@ use brainy_coordination::types::{InstanceId, PartitionId};
 use brainy_http_server::tls::TlsError;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -194,6 +195,7 @@ impl Node {
             admission,
             builds: Arc::new(Semaphore::new(1)),
             snapshots: Semaphore::new(2),
+            pushed: watch::Sender::new(false),
             announce_reading: Notify::new(),
             hosts_changed: Notify::new(),
             stop,
@@ -234,8 +236,11 @@ impl Node {
         let tasks = &self.0.tasks;
         let (node, token) = (self.clone(), stop.clone());
         tasks.spawn(async move {
-            let settings = node.context().settings.clone();
-            node.view().run(settings, token).await;
+            let context = node.context();
+            let woken = context.pushed.subscribe();
+            let found = |view: &View| context.table_changed(view);
+            let looking = node.view().run(|| context.view_pace(), woken, found, token);
+            looking.await;
         });
         let (node, token) = (self.clone(), stop.clone());
         tasks.spawn(async move { node.keep_hosts(token).await });
@@ -246,8 +251,14 @@ impl Node {
         let (node, token) = (self.clone(), stop.clone());
         tasks.spawn(async move { janitor::run(node, token).await });
         self.listen(&stop);
-        let pause = |now: &EffectiveConfig| Duration::from_millis(now.config_poll_interval_ms);
-        tasks.spawn(watcher.run(pause, stop));
+        let (node, token) = (self.clone(), stop.clone());
+        tasks.spawn(async move { node.watch_pushes(token).await });
+        let (node, token) = (self.clone(), stop.clone());
+        tasks.spawn(async move { node.spread_configuration(token).await });
+        let context = self.0.context.clone();
+        let woken = context.pushed.subscribe();
+        let pause = move || context.config_pause();
+        tasks.spawn(watcher.run(pause, woken, stop));
         tasks.close();
     }
 

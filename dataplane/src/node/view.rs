@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brainy_coordination::assignment::{AssignmentTable, Member, MemberState, PartitionAssignment};
-use brainy_coordination::config::EffectiveConfig;
 use brainy_coordination::document::{self, DocumentError, Versioned};
 use brainy_coordination::keys;
 use brainy_coordination::manifest::{ClusterManifest, Collection};
@@ -59,6 +58,15 @@ impl View {
     }
 }
 
+/// How often the documents are looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Pause between looks at the assignment table.
+    pub table: Duration,
+    /// Pause between looks at the manifest; not shorter.
+    pub manifest: Duration,
+}
+
 /// Keeps the [`View`] current.
 #[derive(Debug)]
 pub(crate) struct ClusterView {
@@ -96,6 +104,22 @@ impl ClusterView {
     /// Look soon.
     pub(crate) fn hint(&self) {
         self.hint.notify_one();
+    }
+
+    /// Reads the assignment table alone if it changed.
+    ///
+    /// # Errors
+    /// As [`Self::refresh`].
+    async fn refresh_table(&self) -> Result<Arc<View>, DocumentError> {
+        let _one_at_a_time = self.reading.lock().await;
+        let before = self.get();
+        let table = read(&self.store, keys::ASSIGNMENTS, before.table.as_ref()).await?;
+        if table.is_some() {
+            let manifest = before.manifest.clone();
+            self.current
+                .send_replace(Arc::new(View { table, manifest }));
+        }
+        Ok(self.get())
     }
 
     /// Reads both documents if they changed. A call returns what was true at some moment after it began; callers
@@ -150,21 +174,41 @@ impl ClusterView {
             .ok_or_else(|| ServiceError::NoSuchCollection(name.to_owned()))
     }
 
-    /// Polls until `stop`.
+    /// Polls until `stop`, as often as `pace` says, which is asked again when `woken` changes. Calls `found` when a look that nobody
+    /// asked for found another table.
     pub(crate) async fn run(
         &self,
-        settings: watch::Receiver<EffectiveConfig>,
+        pace: impl Fn() -> Pace,
+        mut woken: watch::Receiver<bool>,
+        found: impl Fn(&View),
         stop: CancellationToken,
     ) {
+        let mut complete = tokio::time::Instant::now();
         loop {
-            let interval = Duration::from_millis(settings.borrow().assignment_poll_interval_ms);
-            tokio::select! {
+            let Pace { table, manifest } = pace();
+            let asked = tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.hint.notified() => {}
-                () = tokio::time::sleep(interval) => {}
-            }
-            if let Err(error) = self.refresh().await {
-                tracing::warn!(%error, "cannot read the assignments; going on with what is known");
+                () = self.hint.notified() => true,
+                Ok(()) = woken.changed() => true,
+                () = tokio::time::sleep(table) => false,
+            };
+            let before = self.get().table.as_ref().map(|table| table.version);
+            let looked = if asked || complete.elapsed() >= manifest {
+                complete = tokio::time::Instant::now();
+                self.refresh().await
+            } else {
+                self.refresh_table().await
+            };
+            match looked {
+                Ok(view) => {
+                    let now = view.table.as_ref().map(|table| table.version);
+                    if !asked && now != before {
+                        found(&view);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read the assignments; going on with what is known");
+                }
             }
         }
     }

@@ -13,6 +13,7 @@ mod overload;
 mod pre_stop;
 mod process;
 mod proxy;
+mod pushed;
 mod readiness;
 mod snapshots;
 mod support;

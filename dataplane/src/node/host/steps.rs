@@ -27,6 +27,8 @@ use super::{Host, Machine, WRITE_QUEUE};
 const RETRY: Duration = Duration::from_millis(50);
 /// Pause before deciding again when the world changed under a step.
 const AGAIN: Duration = Duration::from_millis(1);
+/// How often a follower looks for segments that nobody told it of.
+const SEGMENTS_EVERY: Duration = Duration::from_secs(5);
 /// Longest pause between failed steps.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -37,6 +39,7 @@ impl Host {
         // When the log was last looked at without anybody saying that there is something new.
         let mut looked = Instant::now();
         let mut views = self.context.view.subscribe();
+        let mut pushed = self.context.pushed.subscribe();
         loop {
             views.borrow_and_update();
             if let Err(error) = self.adopt_schema().await {
@@ -67,7 +70,8 @@ impl Host {
                 (Action::Wait, Ok(())) => {
                     pause = RETRY;
                     let every = self.context.settings().tail_poll_interval_ms;
-                    Duration::from_millis(every).saturating_sub(looked.elapsed())
+                    let every = self.context.pause(Duration::from_millis(every));
+                    every.saturating_sub(looked.elapsed())
                 }
                 (_, Ok(())) => {
                     pause = RETRY;
@@ -79,6 +83,7 @@ impl Host {
                 finished = join(&mut work) => Woken::OwnerFinished(finished.map(Box::new)),
                 _ = views.changed() => Woken::Look,
                 () = self.nudge.notified() => Woken::Look,
+                _ = pushed.changed() => Woken::Look,
                 () = self.news.arrived(), if action == Action::Wait => Woken::News,
                 () = tokio::time::sleep(wait) => Woken::Tick,
             };
@@ -376,8 +381,11 @@ impl Host {
             return;
         };
         let done = match replica.catch_up().await {
-            Ok(()) => replica.refresh().await.map(drop),
-            Err(error) => Err(error),
+            // Segments take the place of write buffers, which is never urgent: not a request at every look.
+            Ok(()) if replica.manifest_read().elapsed() >= SEGMENTS_EVERY => {
+                replica.refresh().await.map(drop)
+            }
+            done => done,
         };
         self.followed(done);
     }
