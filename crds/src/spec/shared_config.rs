@@ -51,8 +51,7 @@ pub struct SharedConfigSpec {
     #[schemars(range(min = 65_536, max = 4_294_967_296_i64))]
     pub flush_bytes: Option<i64>,
 
-    /// Bytes of buffered writes at which a partition refuses writes with 429, 65536 (64 KiB) to 17179869184 (16 GiB) and at
-    /// least flushBytes. Absent: four times flushBytes, if that is given.
+    /// Bytes of buffered writes at which a partition refuses writes with 429, 65536 (64 KiB) to 17179869184 (16 GiB); at least flushBytes, and four times that if it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 65_536, max = 17_179_869_184_i64))]
     pub max_unflushed_bytes: Option<i64>,
@@ -72,8 +71,7 @@ pub struct SharedConfigSpec {
     #[schemars(range(min = 100, max = 3_600_000))]
     pub config_poll_interval_ms: Option<i64>,
 
-    /// How often an instance looks at anything in the bucket while the others push all changes to it (coordination.method
-    /// websocket), in milliseconds, 100 to 3600000 (an hour).
+    /// How often an instance looks at anything in the bucket while all others push changes to it, in milliseconds, 100 to 3600000 (an hour).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 100, max = 3_600_000))]
     pub pushed_poll_interval_ms: Option<i64>,

@@ -1,5 +1,7 @@
 //! The shared configuration, as a node answers for it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use brainy_coordination::config::{
     ConfigError, ConfigState, ConfigStore, ConfigWatcher, EffectiveConfig, SharedConfig,
 };
@@ -30,6 +32,8 @@ struct ConfigRequest {
 #[derive(Debug)]
 pub(super) struct Configuration {
     watcher: ConfigWatcher,
+    /// The newest version that a node, this or another, has told of.
+    told: AtomicU64,
     version: Gauge,
     refused: Gauge,
     refusals: Gauge,
@@ -40,6 +44,7 @@ impl Configuration {
     pub(super) fn new(watcher: ConfigWatcher, registry: &mut Registry) -> Self {
         let new = Self {
             watcher,
+            told: AtomicU64::new(0),
             version: Gauge::default(),
             refused: Gauge::default(),
             refusals: Gauge::default(),
@@ -72,6 +77,11 @@ impl Configuration {
         self.refusals.set(state.refusals as i64);
     }
 
+    /// Notes that a node tells of `version`; says whether none had before.
+    pub(super) fn is_news(&self, version: u64) -> bool {
+        self.told.fetch_max(version, Ordering::Relaxed) < version
+    }
+
     /// What is in force, now and from now on.
     pub(super) fn states(&self) -> watch::Receiver<ConfigState> {
         self.watcher.watch_state()
@@ -97,6 +107,7 @@ impl Configuration {
 impl Node {
     /// Another node says that the shared configuration has `version`.
     pub(super) async fn follow_configuration(&self, version: u64) {
+        self.configuration().is_news(version);
         if self.configuration().watcher.state().version != version {
             self.configuration().look().await;
         }
@@ -109,6 +120,7 @@ impl Node {
             let request: ConfigRequest = serde_json::from_value(body)
                 .map_err(|e| ServiceError::BadRequest(format!("configuration: {e}")))?;
             let version = publish(&configs, request).await?;
+            self.configuration().is_news(version);
             self.configuration().look().await;
             self.context().hint_configuration(version);
         } else {

@@ -131,7 +131,10 @@ impl Node {
                 Ok(()) = states.changed() => {}
             }
             let version = states.borrow_and_update().version;
-            if version != told && self.context().is_watchman() {
+            if version != told
+                && self.context().is_watchman()
+                && self.configuration().is_news(version)
+            {
                 self.context()
                     .events
                     .publish(Event::ConfigurationUpdated { version });
