@@ -183,7 +183,7 @@ impl Bench {
 
     async fn renewal(&mut self, rounds: u32) -> Result<(), HarnessError> {
         let ttl = Duration::from_secs(20);
-        let (me, address) = (id("node-0")?, "127.0.0.1:1".to_owned());
+        let (me, address) = (Identity::new(id("node-0")?), "127.0.0.1:1".to_owned());
         let mut heart = Heartbeat::new(self.store.clone(), me, Role::Writer, address, ttl);
         // The first one looks for an earlier life.
         heart.beat().await.map_err(|e| failed("heartbeat", &e))?;
