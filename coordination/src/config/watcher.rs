@@ -107,7 +107,8 @@ impl ConfigWatcher {
     pub async fn poll_once(&self) -> Result<Polled, ConfigError> {
         let asked = Instant::now();
         let mut looking = self.inner.looking.lock().await;
-        if looking.at.is_some_and(|at| at >= asked) {
+        // One that began at this very moment may have been over before we asked.
+        if looking.at.is_some_and(|at| at > asked) {
             return Ok(Polled::Unchanged);
         }
         let began = Instant::now();

@@ -142,7 +142,7 @@ const ROUTES: &[(&str, &str, Option<&str>, &str)] = &[
     ),
     ("DELETE", "/collections/new", None, "admin"),
     ("POST", "/coordinate/rebalance", None, "admin"),
-    ("GET", "/sync/config", None, "read"),
+    ("GET", "/sync/config", None, "ro"),
     ("POST", "/sync/config", None, "admin"),
 ];
 
