@@ -79,7 +79,7 @@ async fn import(dir: &Path, endpoint: &str, prefix: &str) -> (i32, String) {
 /// Makes segments soon.
 async fn flush_often(client: &Client) {
     let body =
-        json!({"version": 0, "config": {"flushIntervalMs": 100, "segmentMergeThreshold": 4}});
+        json!({"version": 0, "config": {"flush_interval_ms": 100, "segment_merge_threshold": 4}});
     let body = Some(body.to_string().into_bytes());
     let answer = client.send(Method::POST, "/sync/config", &[], body).await;
     let answer = answer.unwrap();

@@ -53,7 +53,7 @@ async fn nothing_acknowledged_is_lost_whenever_it_is_killed() {
     let history = History::default();
     let mut brainyd = Standalone::start(dir.path(), &[], &[]).await.unwrap();
     // There is a flush or a merge under way most of the time.
-    let config = json!({"flushIntervalMs": 100, "segmentMergeThreshold": 2});
+    let config = json!({"flush_interval_ms": 100, "segment_merge_threshold": 2});
     let body = json!({"version": 0, "config": config}).to_string();
     let client = brainyd.client();
     let answer = client.send(Method::POST, "/sync/config", &[], Some(body.into_bytes()));
