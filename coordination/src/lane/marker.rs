@@ -20,7 +20,7 @@ const PASSED: u8 = 1;
 const RETIRED: u8 = 2;
 const HEADER: usize = 21;
 
-/// See the [module](self).
+/// How far the log of a partition has taken in its lanes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Marker {
     /// Every entry of the lane up to and including `at` lies before this entry.

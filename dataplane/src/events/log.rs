@@ -2,7 +2,7 @@
 //! `GET /coordinate/events`, and as a way to other nodes that needs nothing but the bucket.
 //!
 //! What happens with every write is not logged ([`Event::is_logged`](brainy_coordination::events::Event::is_logged)). An event
-//! costs a LIST and a PUT. Following costs a GET of the next number at every poll, and a LIST at every [`RELIST`]th: numbers
+//! costs a LIST and a PUT. Following costs a GET of the next number at every poll, and a LIST at every `RELIST`th: numbers
 //! have no gaps, but a follower that slept for long may find that the beginning was trimmed.
 
 use std::sync::Arc;

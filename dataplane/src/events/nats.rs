@@ -3,7 +3,7 @@
 //! The subject is named after bucket and prefix, so clusters that share a server never hear one another. NATS keeps nothing
 //! (core NATS, at most once): what is said while the server is away is lost to it, and polling finds it.
 //!
-//! A server that is away never stops a node: it is tried again without end, at random moments at most [`RETRY_MAX`] apart.
+//! A server that is away never stops a node: it is tried again without end, at random moments at most `RETRY_MAX` apart.
 
 use std::fmt;
 use std::path::PathBuf;

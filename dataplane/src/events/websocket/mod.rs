@@ -1,7 +1,7 @@
 //! Nodes tell each other what happens, at once, over WebSocket connections between them.
 //!
-//! Each node dials every other member of the assignment table ([`dial`]) and says its events over that connection; it hears
-//! theirs over the ones that they dialed ([`accept`]). So a connection carries events one way, whoever dialed it says who is
+//! Each node dials every other member of the assignment table (`dial`) and says its events over that connection; it hears
+//! theirs over the ones that they dialed (`accept`). So a connection carries events one way, whoever dialed it says who is
 //! speaking, and two nodes that dial each other at the same moment are not a special case. Connections need the cluster's key, and
 //! TLS where the cluster has it, as requests between nodes do.
 //!
