@@ -191,7 +191,7 @@ fn wait_for(address: &str, wanted: impl Fn(&Value) -> bool) -> Value {
             return now;
         }
         assert!(began.elapsed() < WITHIN, "{now}");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 
