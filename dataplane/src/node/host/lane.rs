@@ -31,6 +31,9 @@ const TRIM_EVERY: Duration = Duration::from_secs(5);
 const DISCOVER_EVERY: Duration = Duration::from_secs(30);
 /// How often a read that waits for a merge looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// How often a read that waits for a merge tells the partition's owner: the first hint may have gone to one that was leaving,
+/// and the next owner would find a lane that is new to it only at its next listing.
+const TELL_AGAIN: Duration = Duration::from_millis(500);
 /// How long the partition's owner may take to hear a hint.
 const HINT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -337,8 +340,13 @@ impl Host {
         let patience = Duration::from_millis(self.context.settings().request_timeout_ms) / 2;
         let deadline = Instant::now() + patience;
         let mut changes = merged.subscribe();
-        self.tell_owner(&ends.keys().cloned().collect()).await;
+        let named: BTreeSet<InstanceId> = ends.keys().cloned().collect();
+        let mut told: Option<Instant> = None;
         while !merged.contains(ends) {
+            if told.is_none_or(|at| at.elapsed() >= TELL_AGAIN) {
+                self.tell_owner(&named).await;
+                told = Some(Instant::now());
+            }
             if Instant::now() >= deadline {
                 return Err(ServiceError::Unavailable(format!(
                     "writes to {} that were acknowledged are not merged yet: its owner may be changing; an eventual read answers without them",
