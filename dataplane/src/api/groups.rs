@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::body::Body;
 use super::dto::groups::{
-    GroupIdDto, Grouped, GroupsDto, IntoGrouped, PointGroupDto, QueryGroupsDto, SearchGroupsDto,
-    WithLookupDto,
+    GroupIdDto, Grouped, GroupsDto, IntoGrouped, PointGroupDto, QueryGroupsDto, RecommendGroupsDto,
+    SearchGroupsDto, WithLookupDto,
 };
 use super::dto::records::{HitDto, RecordDto};
 use super::dto::select::{WithPayload, WithVector};
@@ -35,6 +35,12 @@ pub(super) fn routes() -> Routes {
             search_groups,
             "Searches the nearest points by groups (the older form of a grouped query).",
         )
+        .post(
+            "recommend_point_groups",
+            "/collections/{name}/points/recommend/groups",
+            recommend_groups,
+            "Recommends points by groups (the older form of a grouped query).",
+        )
 }
 
 async fn query_groups(
@@ -49,6 +55,14 @@ async fn search_groups(
     call: Call,
     Path(name): Path<String>,
     Body(dto): Body<SearchGroupsDto>,
+) -> Answer<GroupsDto> {
+    call.ok(groups(&call, &name, dto).await?)
+}
+
+async fn recommend_groups(
+    call: Call,
+    Path(name): Path<String>,
+    Body(dto): Body<RecommendGroupsDto>,
 ) -> Answer<GroupsDto> {
     call.ok(groups(&call, &name, dto).await?)
 }

@@ -22,10 +22,6 @@ const ROUTES: &[(&str, &str)] = &[
         "/collections/{name}/optimizations",
         "Qdrant's optimizer report",
     ),
-    (
-        "/collections/{name}/points/recommend/groups",
-        "grouped queries",
-    ),
     ("/locks", "Qdrant's write locks"),
 ];
 

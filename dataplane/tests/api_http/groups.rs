@@ -102,6 +102,34 @@ async fn the_best_groups_have_their_best_points() {
 }
 
 #[tokio::test]
+async fn older_recommendations_have_the_groups_of_queries() {
+    let server = server().await;
+    let rest = json!({"group_by": "g", "limit": 3, "group_size": 2, "with_payload": ["n"]});
+    for examples in [
+        json!({"positive": [[1, 0]]}),
+        json!({"positive": [40, 12], "negative": [1]}),
+        json!({"positive": [5], "negative": [[0, 1]], "strategy": "best_score"}),
+    ] {
+        let mut query = rest.clone();
+        query["query"] = json!({"recommend": examples});
+        let mut older = rest.clone();
+        let fields = examples.as_object().unwrap().clone();
+        older.as_object_mut().unwrap().extend(fields);
+        let ask =
+            |kind: &str, body| server.post(&format!("/collections/c/points/{kind}/groups"), body);
+        let (expected, found) = (ask("query", query), ask("recommend", older));
+        let (expected, found) = (expected.await.result(), found.await.result());
+        assert_eq!(found["groups"].as_array().unwrap().len(), 3, "{examples}");
+        assert_eq!(found, expected, "{examples}");
+    }
+    let none = json!({"group_by": "g", "limit": 3});
+    server
+        .post("/collections/c/points/recommend/groups", none)
+        .await
+        .refused(400, &["recommend", "positive"]);
+}
+
+#[tokio::test]
 async fn hits_of_groups_have_what_was_asked_for() {
     let server = server().await;
     let body = json!({

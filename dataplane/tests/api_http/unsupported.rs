@@ -141,7 +141,6 @@ async fn routes() {
         ("PUT", "/quotas", "quotas"),
         ("DELETE", "/issues", "issues"),
         ("PUT", "/collections/c/shards", "shard keys"),
-        ("POST", "/collections/c/points/recommend/groups", "grouped"),
     ] {
         server
             .call(method, path, &[], None)

@@ -92,6 +92,15 @@ describe('a collection with all kinds of vectors', () => {
     assert.deepEqual(batch.map(ids), [[3]]);
   });
 
+  test('recommendations by groups, of the older method', async () => {
+    const { groups } = await client.recommendPointGroups(name, {
+      positive: [1], using: 'near', group_by: 'country', group_size: 2, limit: 3, with_payload: ['city'],
+    });
+    assert.deepEqual(new Set(groups.map((group) => group.id)), new Set(['DE', 'GB', 'RU']));
+    const german = groups.find((group) => group.id === 'DE');
+    assert.deepEqual(german.hits.map((hit) => hit.payload), [{ city: 'Hamburg' }]);
+  });
+
   test('two searches fused', async () => {
     const { points } = await client.query(name, {
       prefetch: [

@@ -5,15 +5,16 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::examples::LookupDto;
+use super::examples::{LookupDto, StrategyDto};
 use super::filter::FilterDto;
 use super::points::Checks;
 use super::prefetch::Prefetches;
 use super::query::{DEFAULT_LIMIT, IntoPlan, QueryDto, SearchDto, SearchParamsDto};
 use super::query_input::QueryInput;
+use super::recommend::RecommendRequestDto;
 use super::records::{HitDto, RecordDto};
 use super::select::{WithPayload, WithVector};
-use super::vector::SearchVector;
+use super::vector::{SearchVector, VectorInput};
 use super::{Given, in_range};
 use crate::api::grouping::{GroupId, Grouping};
 use crate::api::plan::Step;
@@ -21,7 +22,7 @@ use crate::engine::path::Path;
 use crate::error::ServiceError;
 use crate::model::{PayloadSelector, VectorSelector};
 
-objects!(QueryGroupsDto, SearchGroupsDto);
+objects!(QueryGroupsDto, SearchGroupsDto, RecommendGroupsDto);
 
 /// Points of a group when the request does not say how many.
 const DEFAULT_SIZE: usize = 3;
@@ -64,6 +65,32 @@ pub(crate) struct SearchGroupsDto {
     #[serde(alias = "with_vectors")]
     pub(crate) with_vector: Option<WithVector>,
     pub(crate) with_payload: Option<WithPayload>,
+    #[schemars(with = "Option<super::Refused>")]
+    pub(crate) shard_key: Given,
+    /// Payload field whose values, texts or integers, make the groups.
+    pub(crate) group_by: String,
+    /// Most points of a group.
+    pub(crate) group_size: Option<usize>,
+    /// Most groups.
+    pub(crate) limit: Option<usize>,
+    pub(crate) with_lookup: Option<WithLookupDto>,
+}
+
+/// A recommendation of the older API whose hits come in groups.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(remote = "Self", deny_unknown_fields)]
+pub(crate) struct RecommendGroupsDto {
+    pub(crate) positive: Option<Vec<VectorInput>>,
+    pub(crate) negative: Option<Vec<VectorInput>>,
+    pub(crate) strategy: Option<StrategyDto>,
+    pub(crate) filter: Option<FilterDto>,
+    pub(crate) params: Option<SearchParamsDto>,
+    pub(crate) score_threshold: Option<f64>,
+    #[serde(alias = "with_vectors")]
+    pub(crate) with_vector: Option<WithVector>,
+    pub(crate) with_payload: Option<WithPayload>,
+    pub(crate) using: Option<String>,
+    pub(crate) lookup_from: Option<LookupDto>,
     #[schemars(with = "Option<super::Refused>")]
     pub(crate) shard_key: Given,
     /// Payload field whose values, texts or integers, make the groups.
@@ -298,6 +325,54 @@ impl IntoGrouped for SearchGroupsDto {
                 offset: None,
                 with_vector: None,
                 with_payload: Some(payload),
+                shard_key,
+            }
+            .into_plan(checks)
+        })
+    }
+}
+
+impl IntoGrouped for RecommendGroupsDto {
+    fn into_grouped(self, checks: Checks<'_>) -> Result<Grouped, ServiceError> {
+        let Self {
+            positive,
+            negative,
+            strategy,
+            filter,
+            params,
+            score_threshold,
+            with_vector,
+            with_payload,
+            using,
+            lookup_from,
+            shard_key,
+            group_by,
+            group_size,
+            limit,
+            with_lookup,
+        } = self;
+        let parts = GroupParts {
+            group_by,
+            group_size,
+            limit,
+            with_vector,
+            with_payload,
+            with_lookup,
+        };
+        parts.grouped(checks, |_, limit, payload| {
+            RecommendRequestDto {
+                positive,
+                negative,
+                strategy,
+                filter,
+                params,
+                limit,
+                offset: None,
+                with_payload: Some(payload),
+                with_vector: None,
+                score_threshold,
+                using,
+                lookup_from,
                 shard_key,
             }
             .into_plan(checks)

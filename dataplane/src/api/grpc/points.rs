@@ -3,7 +3,7 @@
 use tonic::{Request, Response};
 
 use super::Api;
-use super::asked::{Asked, Reply, refused, within};
+use super::asked::{Asked, Reply, within};
 use super::convert::answers::{batches, hits, next, records, update_result};
 use super::convert::{examples, groups, indexes, order, queries, reads, update, writes};
 use super::proto::points_server::Points;
@@ -475,9 +475,14 @@ impl Points for Api {
 
     async fn recommend_groups(
         &self,
-        _: Request<RecommendPointGroups>,
+        request: Request<RecommendPointGroups>,
     ) -> Reply<RecommendGroupsResponse> {
-        refused("grouped recommendations of the older API (use QueryGroups)")
+        let (found, time) = read!(request, groups::recommend, grouped);
+        Ok(Response::new(RecommendGroupsResponse {
+            result: Some(groups::groups(found)),
+            time,
+            usage: None,
+        }))
     }
 
     async fn discover(&self, request: Request<DiscoverPoints>) -> Reply<DiscoverResponse> {

@@ -450,4 +450,20 @@ async fn queries_by_example_and_formulas_have_the_hits_of_rest() {
     let hits: RecommendResponse = ask(&server, "Points/Recommend", &older).await.unwrap();
     assert!(!found(&hits.result).contains(&num(1)));
     assert_eq!(hits.result.len(), 2);
+    let grouped = RecommendPointGroups {
+        collection_name: name(),
+        positive: vec![num(1)],
+        group_by: "color".to_owned(),
+        limit: 5,
+        group_size: 1,
+        ..RecommendPointGroups::default()
+    };
+    let groups: RecommendGroupsResponse = ask(&server, "Points/RecommendGroups", &grouped)
+        .await
+        .unwrap();
+    let groups = groups.result.unwrap().groups;
+    assert!(!groups.is_empty());
+    assert!(groups.iter().all(|group| group.hits.len() == 1));
+    let best = found(&groups[0].hits);
+    assert_eq!(best, found(&hits.result)[..1]);
 }

@@ -21,7 +21,7 @@ fn inputs(name: &str, list: Vec<proto::VectorInput>) -> Result<Vec<VectorInput>,
         .collect()
 }
 
-fn strategy(number: i32) -> Result<StrategyDto, ServiceError> {
+pub(super) fn strategy(number: i32) -> Result<StrategyDto, ServiceError> {
     match proto::RecommendStrategy::try_from(number) {
         Ok(proto::RecommendStrategy::AverageVector) => Ok(StrategyDto::AverageVector),
         Ok(proto::RecommendStrategy::BestScore) => Ok(StrategyDto::BestScore),
@@ -96,7 +96,7 @@ pub(super) fn feedback(query: proto::RelevanceFeedbackInput) -> Result<FeedbackD
 }
 
 /// Ids first, then vectors.
-fn examples(
+pub(super) fn examples(
     name: &str,
     points: Vec<proto::PointId>,
     vectors: Vec<proto::Vector>,

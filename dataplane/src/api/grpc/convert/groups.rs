@@ -1,13 +1,14 @@
 //! Grouped queries, and matrices of distances.
 
 use super::answers::{hits, record};
+use super::examples::{examples, strategy};
 use super::filter::filter;
 use super::queries::{lookup, params, prefetches, variant};
 use super::select::{with_payload, with_vectors};
 use super::vectors::{from_id, searched};
 use super::{count, given};
 use crate::api::dto::groups::{
-    GroupsDto, PointGroupDto, QueryGroupsDto, SearchGroupsDto, WithLookupDto,
+    GroupsDto, PointGroupDto, QueryGroupsDto, RecommendGroupsDto, SearchGroupsDto, WithLookupDto,
 };
 use crate::api::dto::matrix::{MatrixDto, OffsetsDto, PairsDto};
 use crate::api::dto::vector::SearchVector;
@@ -101,6 +102,51 @@ pub(in crate::api::grpc) fn search(
         score_threshold: score_threshold.map(f64::from),
         with_vector: self::with_vectors(with_vectors)?,
         with_payload: self::with_payload(with_payload)?,
+        shard_key: given(&shard_key_selector),
+        group_by,
+        group_size: Some(count(group_size.into())),
+        limit: Some(count(limit.into())),
+        with_lookup: with_lookup.map(self::with_lookup).transpose()?,
+    })
+}
+
+/// As [`query`], of recommendations of the older API.
+pub(in crate::api::grpc) fn recommend(
+    message: proto::RecommendPointGroups,
+) -> Result<RecommendGroupsDto, ServiceError> {
+    let proto::RecommendPointGroups {
+        collection_name: _,
+        positive,
+        negative,
+        filter,
+        limit,
+        with_payload,
+        params,
+        score_threshold,
+        using,
+        with_vectors,
+        lookup_from,
+        group_by,
+        group_size,
+        read_consistency: _,
+        with_lookup,
+        strategy,
+        positive_vectors,
+        negative_vectors,
+        timeout: _,
+        shard_key_selector,
+    } = message;
+    Ok(RecommendGroupsDto {
+        positive: examples("positive", positive, positive_vectors)?,
+        negative: examples("negative", negative, negative_vectors)?,
+        strategy: strategy.map(self::strategy).transpose()?,
+        filter: self::filter(filter)?,
+        params: params.map(self::params).transpose()?,
+        score_threshold: score_threshold.map(f64::from),
+        with_vector: self::with_vectors(with_vectors)?,
+        with_payload: self::with_payload(with_payload)?,
+        using,
+        lookup_from: lookup_from.map(lookup),
         shard_key: given(&shard_key_selector),
         group_by,
         group_size: Some(count(group_size.into())),
