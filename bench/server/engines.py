@@ -22,6 +22,7 @@ ENGINES = {
         Engine(
             "brainy-s3", None, "#e67e22", "brainyd over HTTP, all data in an S3 server on the same machine", "log object in S3"
         ),
+        Engine("brainy-grpc", None, "#d4ac0d", "brainyd over gRPC, one process, local directory", "log file, synced to disk"),
         Engine("qdrant-edge", "qdrant-edge-py", "#1f4e9e", "Qdrant Edge, in process", "log, and flush() after each batch"),
         Engine("lancedb", "lancedb", "#148f77", "LanceDB, in process, IVF_HNSW_SQ of one partition", "a new version"),
         Engine("chroma", "chromadb", "#7d3c98", "Chroma, in process, persistent client", "a transaction of SQLite"),

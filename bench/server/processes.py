@@ -126,7 +126,8 @@ class Session:
         if self.address is None:
             return self.ask("open", folder=str(self.folder), dim=dim, distance=distance)
         shape = {"dim": dim, "distance": distance, "m": m, "ef_construct": ef_construct}
-        return self.ask("open", address=self.address, collection="bench", **shape)
+        wire = "grpc" if self.name == "brainy-grpc" else "rest"
+        return self.ask("open", address=self.address, wire=wire, collection="bench", **shape)
 
     def found(self, queries, k, width):
         """Ids, queries x k, -1 where nothing was found."""

@@ -115,10 +115,9 @@ async fn older_recommendations_have_the_groups_of_queries() {
         let mut older = rest.clone();
         let fields = examples.as_object().unwrap().clone();
         older.as_object_mut().unwrap().extend(fields);
-        let ask =
-            |kind: &str, body| server.post(&format!("/collections/c/points/{kind}/groups"), body);
-        let (expected, found) = (ask("query", query), ask("recommend", older));
-        let (expected, found) = (expected.await.result(), found.await.result());
+        let path = |kind: &str| format!("/collections/c/points/{kind}/groups");
+        let expected = server.post(&path("query"), query).await.result();
+        let found = server.post(&path("recommend"), older).await.result();
         assert_eq!(found["groups"].as_array().unwrap().len(), 3, "{examples}");
         assert_eq!(found, expected, "{examples}");
     }

@@ -1,20 +1,26 @@
 //! One client: one connection, one request at a time.
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, header};
+use http::{HeaderMap, Method, Request, Version, header};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 use crate::error::Error;
+use crate::wire::Wire;
 
 /// Most of what the server said that is repeated in an error.
 const EXCERPT: usize = 400;
 
+enum Sender {
+    Rest(http1::SendRequest<Full<Bytes>>),
+    Grpc(http2::SendRequest<Full<Bytes>>),
+}
+
 pub(crate) struct Client {
     address: String,
-    sender: SendRequest<Full<Bytes>>,
+    sender: Sender,
 }
 
 impl Client {
@@ -22,12 +28,23 @@ impl Client {
     ///
     /// # Errors
     /// Nobody listens there.
-    pub(crate) async fn connect(address: &str) -> Result<Self, Error> {
+    pub(crate) async fn connect(address: &str, wire: Wire) -> Result<Self, Error> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // Its end shows in the sender.
-        tokio::spawn(connection);
+        let io = TokioIo::new(stream);
+        // The end of a connection shows in the sender.
+        let sender = match wire {
+            Wire::Rest => {
+                let (sender, connection) = http1::handshake(io).await?;
+                tokio::spawn(connection);
+                Sender::Rest(sender)
+            }
+            Wire::Grpc => {
+                let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+                tokio::spawn(connection);
+                Sender::Grpc(sender)
+            }
+        };
         Ok(Self {
             address: address.to_owned(),
             sender,
@@ -37,33 +54,65 @@ impl Client {
     /// The body of the answer.
     ///
     /// # Errors
-    /// The connection broke; [`Error::Refused`] for any status but 200.
+    /// The connection broke; [`Error::Refused`] for any status but 200, or but 0 of gRPC.
     pub(crate) async fn send(
         &mut self,
         method: Method,
         path: &str,
         body: Bytes,
     ) -> Result<Bytes, Error> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, &self.address)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))?;
-        self.sender.ready().await?;
-        let mut answer = self.sender.send_request(request).await?;
+        let request = Request::builder().method(method);
+        let mut answer = match &mut self.sender {
+            Sender::Rest(sender) => {
+                let request = request
+                    .uri(path)
+                    .header(header::HOST, &self.address)
+                    .header(header::CONTENT_TYPE, "application/json")
+                    .body(Full::new(body))?;
+                sender.ready().await?;
+                sender.send_request(request).await?
+            }
+            Sender::Grpc(sender) => {
+                let request = request
+                    .uri(format!("http://{}{path}", self.address))
+                    .version(Version::HTTP_2)
+                    .header(header::CONTENT_TYPE, "application/grpc")
+                    .header(header::TE, "trailers")
+                    .body(Full::new(body))?;
+                sender.ready().await?;
+                sender.send_request(request).await?
+            }
+        };
         let mut bytes = BytesMut::new();
+        let mut trailers = HeaderMap::new();
         while let Some(frame) = answer.body_mut().frame().await {
-            if let Some(data) = frame?.data_ref() {
-                bytes.extend_from_slice(data);
+            match frame?.into_data() {
+                Ok(data) => bytes.extend_from_slice(&data),
+                Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
             }
         }
-        match answer.status().as_u16() {
-            200 => Ok(bytes.freeze()),
-            status => Err(Error::Refused {
-                status,
-                text: String::from_utf8_lossy(&bytes[..bytes.len().min(EXCERPT)]).into_owned(),
-            }),
+        let status = answer.status().as_u16();
+        if status != 200 {
+            let text = String::from_utf8_lossy(&bytes[..bytes.len().min(EXCERPT)]).into_owned();
+            return Err(Error::Refused { status, text });
         }
+        if matches!(self.sender, Sender::Grpc(_)) {
+            // A refusal has no body, and its status among the headers.
+            trailers.extend(std::mem::take(answer.headers_mut()));
+            accepted(&trailers)?;
+        }
+        Ok(bytes.freeze())
+    }
+}
+
+fn accepted(trailers: &HeaderMap) -> Result<(), Error> {
+    let text = |name| trailers.get(name).and_then(|value| value.to_str().ok());
+    let status = text("grpc-status").and_then(|status| status.parse().ok());
+    match status.ok_or(Error::Answer("grpc-status"))? {
+        0 => Ok(()),
+        status => Err(Error::Refused {
+            status,
+            text: text("grpc-message").unwrap_or_default().to_owned(),
+        }),
     }
 }

@@ -36,6 +36,15 @@ pub(crate) enum Error {
         /// What it said, shortened.
         text: String,
     },
+    /// Not a message of the protocol.
+    #[error("not a message: {0}")]
+    Decode(#[from] prost::DecodeError),
+    /// Cannot be: buffers grow.
+    #[error("cannot write a message: {0}")]
+    Encode(#[from] prost::EncodeError),
+    /// gRPC has 32 bits for a length.
+    #[error("a message of {0} bytes: make batches smaller")]
+    Large(usize),
     /// The server answered with something else than expected.
     #[error("an answer without {0}")]
     Answer(&'static str),

@@ -6,6 +6,7 @@ mod error;
 mod latency;
 mod npy;
 mod protocol;
+mod wire;
 mod work;
 
 use std::io::{BufRead, Write, stdin, stdout};

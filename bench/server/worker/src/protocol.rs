@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire::Wire;
+
 /// A command.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
@@ -27,6 +29,9 @@ pub(crate) enum Command {
 pub(crate) struct Open {
     /// `host:port`.
     pub(crate) address: String,
+    /// How points are written and searched.
+    #[serde(default)]
+    pub(crate) wire: Wire,
     /// Name of the collection.
     pub(crate) collection: String,
     /// Size of vectors.

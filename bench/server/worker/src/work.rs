@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use http::Method;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -15,16 +14,10 @@ use crate::error::Error;
 use crate::latency::summary;
 use crate::npy::Rows;
 use crate::protocol::{Answer, Open, Search};
+use crate::wire::{Wire, json_body};
 
 /// Pause between two looks at the collection.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// A point as it is sent.
-#[derive(Serialize)]
-struct Point<'a> {
-    id: usize,
-    vector: &'a [f32],
-}
 
 /// A collection that was created here.
 pub(crate) struct Session {
@@ -43,18 +36,18 @@ impl Session {
             "hnsw_config": {"m": open.m, "ef_construct": open.ef_construct},
         });
         let session = Self { open, points: 0 };
-        let path = session.path("");
-        let mut client = session.client().await?;
-        client.send(Method::PUT, &path, encode(&body)?).await?;
+        let mut client = session.client(Wire::Rest).await?;
+        let path = session.collection();
+        client.send(Method::PUT, &path, json_body(&body)?).await?;
         Ok(session)
     }
 
-    fn path(&self, rest: &str) -> String {
-        format!("/collections/{}{rest}", self.open.collection)
+    fn collection(&self) -> String {
+        format!("/collections/{}", self.open.collection)
     }
 
-    async fn client(&self) -> Result<Client, Error> {
-        Client::connect(&self.open.address).await
+    async fn client(&self, wire: Wire) -> Result<Client, Error> {
+        Client::connect(&self.open.address, wire).await
     }
 
     /// Upserts all rows; see the protocol.
@@ -68,25 +61,30 @@ impl Session {
         writers: usize,
     ) -> Result<Answer, Error> {
         let rows = Rows::read(base)?;
-        let points: Vec<Point> = rows
-            .iter()
+        let rows: Vec<&[f32]> = rows.iter().collect();
+        let Open {
+            wire, collection, ..
+        } = &self.open;
+        let batch = batch.max(1);
+        let bodies = rows
+            .chunks(batch)
             .enumerate()
-            .map(|(id, vector)| Point { id, vector })
-            .collect();
-        let bodies = points
-            .chunks(batch.max(1))
-            .map(|points| encode(&json!({"points": points})))
+            .map(|(i, rows)| wire.upsert(collection, i * batch, rows))
             .collect::<Result<Vec<_>, _>>()?;
-        self.points = points.len();
-        let path = self.path("/points?wait=true");
+        self.points = rows.len();
+        let path = wire.upsert_path(collection);
+        let method = match wire {
+            Wire::Rest => Method::PUT,
+            Wire::Grpc => Method::POST,
+        };
         let next = Cell::new(0);
         let begun = Instant::now();
         let each = try_join_all((0..writers.max(1)).map(|_| async {
-            let mut client = self.client().await?;
+            let mut client = self.client(self.open.wire).await?;
             let mut each = Vec::new();
             while let Some(body) = bodies.get(next.replace(next.get() + 1)) {
                 let sent = Instant::now();
-                client.send(Method::PUT, &path, body.clone()).await?;
+                client.send(method.clone(), &path, body.clone()).await?;
                 each.push(sent.elapsed());
             }
             Ok::<_, Error>(each)
@@ -101,10 +99,10 @@ impl Session {
     /// The server's.
     pub(crate) async fn ready(&mut self) -> Result<Answer, Error> {
         let begun = Instant::now();
-        let mut client = self.client().await?;
+        let mut client = self.client(Wire::Rest).await?;
         loop {
             let answer = client
-                .send(Method::GET, &self.path(""), Bytes::new())
+                .send(Method::GET, &self.collection(), Bytes::new())
                 .await?;
             let info: Value = serde_json::from_slice(&answer)?;
             let indexed = info["result"]["indexed_vectors_count"]
@@ -124,23 +122,20 @@ impl Session {
     /// # Errors
     /// The file's; the server's.
     pub(crate) async fn search(&mut self, search: &Search) -> Result<Answer, Error> {
+        let Open {
+            wire, collection, ..
+        } = &self.open;
         let bodies = Rows::read(&search.queries)?
             .iter()
-            .map(|vector| {
-                encode(&json!({
-                    "query": vector,
-                    "limit": search.k,
-                    "params": {"hnsw_ef": search.width},
-                }))
-            })
+            .map(|row| wire.query(collection, row, search.k, search.width))
             .collect::<Result<Vec<_>, _>>()?;
-        let path = self.path("/points/query");
+        let path = wire.query_path(collection);
         if let Some(file) = &search.ids {
             return self.found(&bodies, &path, search.k, file).await;
         }
         let mut clients = Vec::new();
         for _ in 0..search.clients {
-            clients.push(self.client().await?);
+            clients.push(self.client(*wire).await?);
         }
         let next = Cell::new(0);
         let begun = Instant::now();
@@ -168,26 +163,18 @@ impl Session {
         k: usize,
         file: &Path,
     ) -> Result<Answer, Error> {
-        let mut client = self.client().await?;
+        let mut client = self.client(self.open.wire).await?;
         let begun = Instant::now();
         let (mut each, mut ids) = (Vec::new(), Vec::new());
         for body in bodies {
             let sent = Instant::now();
             let answer = client.send(Method::POST, path, body.clone()).await?;
             each.push(sent.elapsed());
-            let answer: Value = serde_json::from_slice(&answer)?;
-            let points = answer["result"]["points"]
-                .as_array()
-                .ok_or(Error::Answer("result.points"))?;
-            let found = points.iter().filter_map(|point| point["id"].as_i64());
+            let found = self.open.wire.hits(&answer)?.into_iter();
             ids.extend(found.chain(std::iter::repeat(-1)).take(k));
         }
         let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
         std::fs::write(file, bytes)?;
         Ok(summary(begun.elapsed(), each))
     }
-}
-
-fn encode<T: Serialize>(body: &T) -> Result<Bytes, Error> {
-    Ok(serde_json::to_vec(body)?.into())
 }
