@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 M, EF_CONSTRUCTION = 16, 200
-OURS = "brainy"
 
 
 @dataclass(frozen=True)
@@ -29,3 +28,8 @@ ENGINES = {
         Engine("milvus-lite", "milvus-lite", "#8e5a2b", "Milvus Lite, in process, HNSW", "its log"),
     )
 }
+
+
+def ours(name):
+    """Whether it is brainyd: a process of its own, driven by the Rust worker."""
+    return ENGINES[name].package is None

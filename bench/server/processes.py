@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from engines import ours
 
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 60
@@ -56,7 +57,7 @@ class Session:
         self.name, self.folder, self.programs = name, Path(folder), Path(programs)
         with ExitStack() as stack:
             self.stack, self.address = stack, None
-            if name.startswith("brainy"):
+            if ours(name):
                 command = [self.programs / "brainy-server-bench"]
                 self.address, self.pid = self.start_brainyd()
             else:

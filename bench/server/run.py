@@ -21,7 +21,7 @@ import chart
 import datasets
 import report
 from document import inserted
-from engines import EF_CONSTRUCTION, ENGINES, M
+from engines import EF_CONSTRUCTION, ENGINES, M, ours
 from machine import ROOT, machine, rust_versions
 from peers import version
 from processes import Failed, Session
@@ -41,6 +41,7 @@ def arguments():
     options.add_argument("--seconds", type=float, default=4.0, help="of each search (default 4)")
     options.add_argument("--rounds", type=int, default=3, help="rounds of search, the engines in turn (default 3)")
     options.add_argument("--batch", type=int, default=1000, help="points of an upsert (default 1,000)")
+    options.add_argument("--writers", type=int, default=1, help="that send batches to brainyd; a peer has one (default 1)")
     options.add_argument("--seed", type=int, default=None, help="of the order of engines (default: another each time)")
     options.add_argument("--no-docs", action="store_true", help="write only the JSON")
     options.add_argument("--programs", type=Path, default=ROOT / "target/release")
@@ -51,8 +52,8 @@ def arguments():
         if name not in ENGINES:
             raise SystemExit(f"unknown engine {name}: there are {', '.join(ENGINES)}")
     options.clients = [int(count) for count in options.clients.split(",")]
-    if options.rounds < 1 or options.batch < 1 or min(options.clients) < 1:
-        raise SystemExit("--rounds, --batch and --clients must be at least 1")
+    if options.rounds < 1 or options.batch < 1 or options.writers < 1 or min(options.clients) < 1:
+        raise SystemExit("--rounds, --batch, --writers and --clients must be at least 1")
     if options.seed is None:
         options.seed = random.SystemRandom().randrange(10**6)
     return options
@@ -63,7 +64,7 @@ def take_in(session, dataset, options):
     distance = {"cosine": "Cosine", "euclid": "Euclid"}[dataset.measure]
     session.open(dataset.dim, distance, M, EF_CONSTRUCTION)
     empty = session.memory()
-    ingest = session.ask("ingest", base=str(dataset.base), batch=options.batch, writers=1)
+    ingest = session.ask("ingest", base=str(dataset.base), batch=options.batch, writers=options.writers if ours(session.name) else 1)
     index = session.ask("ready")
     say(
         f"{session.name}: {dataset.rows / ingest['wall']:,.0f} points/s durable, "
@@ -129,6 +130,7 @@ def measure(options, folder):
         "measure": dataset.measure,
         "queries": dataset.queries,
         "batch": options.batch,
+        "writers": options.writers,
         "k": K,
     }
     return {"format": 1, "run": run, "dataset": about, "engines": records, "rows": rows}
@@ -147,7 +149,7 @@ def main():
     say(f"{options.output} after {duration(time.monotonic() - started)}")
     text = report.section(found)
     print(text)
-    if not options.no_docs and not options.rows:
+    if not options.no_docs and not options.rows and options.writers == 1:
         document = ROOT / "docs/benchmarks.md"
         document.write_text(inserted(document.read_text(), text, "bench-server"))
         if drawing := chart.svg(found):
