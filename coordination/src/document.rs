@@ -112,7 +112,7 @@ pub enum DocumentError {
 }
 
 /// A document as it was read or written. Dereferences to its body.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Versioned<T> {
     /// Number of changes since creation; the first is 1.
     pub version: u64,

@@ -43,7 +43,8 @@ pub enum LeaseState {
     Held,
     /// It has stopped writing; everything it acknowledged is in the log up to `at`.
     Released {
-        /// Its last slot; sequence 0 when another run released it and did not know. Informs, decides nothing.
+        /// Its last slot; sequence 0 when another run released it and did not know. Decides nothing by itself: see
+        /// [`crate::handover`].
         at: LogPosition,
         /// Who asked for it.
         to: Option<InstanceId>,
@@ -156,7 +157,7 @@ pub async fn acquire(
     }
 }
 
-/// Releases a `held` lease after the last write, which is at `at`. `false`: it was not ours any more.
+/// Releases a `held` lease after the last write, which is at `at`, and returns it as written. `None`: it was not ours any more.
 ///
 /// # Errors
 /// The store's.
@@ -166,13 +167,16 @@ pub async fn release(
     held: &Versioned<Lease>,
     at: LogPosition,
     to: Option<InstanceId>,
-) -> Result<bool, DocumentError> {
+) -> Result<Option<Versioned<Lease>>, DocumentError> {
     let lease = Lease {
         state: LeaseState::Released { at, to },
         ..held.body.clone()
     };
     let written = document::try_write(store, &keys::lock(partition), Some(held), lease).await?;
-    Ok(matches!(written, Written::Ours(_)))
+    Ok(match written {
+        Written::Ours(released) => Some(released),
+        Written::Lost(_) => None,
+    })
 }
 
 /// Releases a lease that names `me` although this run does not own the partition: an earlier run took it and crashed, or a
@@ -190,7 +194,8 @@ pub async fn give_up(
     match load(store, partition).await? {
         Some(held) if held.owner.instance == *me && held.state == LeaseState::Held => {
             let unknown = LogPosition::new(held.epoch, 0);
-            release(store, partition, &held, unknown, to).await
+            let released = release(store, partition, &held, unknown, to).await?;
+            Ok(released.is_some())
         }
         _ => Ok(false),
     }

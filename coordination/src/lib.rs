@@ -12,6 +12,7 @@ pub mod events;
 pub mod freshness;
 pub mod gc;
 pub mod handoff;
+pub mod handover;
 pub mod import;
 pub mod keys;
 pub mod lane;

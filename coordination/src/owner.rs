@@ -7,21 +7,28 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::document::{DocumentError, Versioned};
+use crate::handover::Handover;
+use crate::keys;
 use crate::lease::{self, Identity, Lease};
 use crate::partition::{PartitionManifest, PublishError, publish};
 use crate::replica::{Machine, MachineError, Replica};
 use crate::requests::RequestTable;
 use crate::store::StoreError;
-use crate::store::retry::Store;
+use crate::store::retry::{Created, Store};
 use crate::takeover::Ownership;
 use crate::types::{InstanceId, LogPosition, Nonce, PartitionId};
-use crate::wal::{Appender, AppenderConfig, Commit, Entry, StopReason};
+use crate::wal::{Appender, AppenderConfig, Commit, Entry, LogObject, StopReason};
+
+/// How long an owner that leaves waits for its fence.
+const FENCE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why a write was not acknowledged.
 #[derive(Clone, Debug)]
@@ -41,8 +48,13 @@ pub enum WriteError<R> {
 /// Why an owner stopped.
 #[derive(Debug)]
 pub enum Stopped {
-    /// It was sealed and the lease released at this position.
-    Released(LogPosition),
+    /// It was sealed and the lease released.
+    Released {
+        /// Its last slot.
+        at: LogPosition,
+        /// What a successor need not look up; `None` if the log could not be fenced in time.
+        handover: Option<Box<Handover>>,
+    },
     /// A successor took over.
     Deposed,
     /// The store failed, or gave no answer; a new takeover (possibly by the same process) sorts it out.
@@ -433,20 +445,41 @@ impl<M: Machine> Task<M> {
     }
 
     async fn release(&mut self, to: Option<InstanceId>) -> Stopped {
-        let at = self.replica.position;
-        let released = lease::release(
-            &self.replica.store,
-            &self.replica.partition,
-            &self.lease,
-            at,
-            to,
-        )
-        .await;
+        let Replica {
+            store,
+            partition,
+            position: at,
+            ..
+        } = &self.replica;
+        let release = lease::release(store, partition, &self.lease, *at, to);
+        // A successor that is told of the fence need not look for it; one that is not finds it, or makes its own.
+        let fence = timeout(FENCE_WITHIN, self.fence(at.next()));
+        let (released, fenced) = futures::future::join(release, fence).await;
         match released {
-            Ok(true) => Stopped::Released(at),
-            Ok(false) => Stopped::Deposed,
+            Ok(Some(lease)) => {
+                // A publication under way must not hold up a handoff.
+                let manifest = self.publisher.manifest.try_lock().ok();
+                let manifest = manifest.and_then(|m| m.clone());
+                let handover = || Box::new(Handover { lease, manifest });
+                Stopped::Released {
+                    at: *at,
+                    handover: (fenced == Ok(true)).then(handover),
+                }
+            }
+            Ok(None) => Stopped::Deposed,
             Err(e) => Stopped::Failed(format!("the lease could not be released: {e}")),
         }
+    }
+
+    /// Ends this owner's log in its first free slot `at`, as a successor would. Says whether the fence is there and ours.
+    async fn fence(&self, at: LogPosition) -> bool {
+        let fence = LogObject::Fence {
+            successor: self.lease.epoch + 1,
+            by: self.lease.owner.instance.to_string(),
+        };
+        let key = keys::wal_slot(&self.replica.partition, at);
+        let created = self.replica.store.create(&key, fence.encode(at)).await;
+        matches!(created, Ok(Created::Ours(_)))
     }
 }
 

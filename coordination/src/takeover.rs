@@ -12,11 +12,13 @@
 //! A crash between any two steps leaves a state from which the next takeover, under a further epoch, starts again. Two
 //! takeovers at once differ in epoch; the smaller one finds the greater epoch in the manifest, or its own log fenced,
 //! and gives up.
+//!
+//! A partition that its owner hands over is taken over in fewer requests: [`crate::handover`].
 
-use crate::document::Versioned;
+use crate::document::{DocumentError, Versioned};
 use crate::keys;
 use crate::lease::{self, Identity, Lease};
-use crate::partition::{PublishError, publish};
+use crate::partition::{PartitionManifest, PublishError, publish};
 use crate::replica::{Machine, Replica, ReplicaError};
 use crate::store::StoreError;
 use crate::store::retry::Created;
@@ -92,33 +94,53 @@ impl<M: Machine> Replica<M> {
             observed,
             self.manifest_epoch(),
         )
-        .await
-        .map_err(ReplicaError::from)?
-        .ok_or_else(|| TakeoverError::LeaseChanged(self.partition.clone()))?;
+        .await;
+        let lease = self.taken(lease)?;
         let epoch = lease.epoch;
+        self.claim(epoch, self.manifest.clone()).await?;
+        self.fence_and_replay(epoch, me).await?;
+        Ok(Ownership { lease })
+    }
+
+    /// What came of taking the lease.
+    pub(crate) fn taken(
+        &self,
+        lease: Result<Option<Versioned<Lease>>, DocumentError>,
+    ) -> Result<Versioned<Lease>, TakeoverError> {
+        lease
+            .map_err(ReplicaError::from)?
+            .ok_or_else(|| TakeoverError::LeaseChanged(self.partition.clone()))
+    }
+
+    /// Writes `epoch`, whose lease is ours, into the manifest, which was `known` last, and stands on it.
+    pub(crate) async fn claim(
+        &mut self,
+        epoch: u64,
+        known: Option<Versioned<PartitionManifest>>,
+    ) -> Result<(), TakeoverError> {
         let mut claimed_already = false;
-        let manifest = publish(
-            &self.store,
-            &self.partition,
-            epoch,
-            self.manifest.clone(),
-            |m| claimed_already = m.epoch == epoch,
-        )
+        let manifest = publish(&self.store, &self.partition, epoch, known, |m| {
+            claimed_already = m.epoch == epoch;
+        })
         .await
         .map_err(|e| match e {
             PublishError::Deposed { theirs, .. } => self.deposed(epoch, theirs),
             PublishError::Document(e) => ReplicaError::from(e).into(),
         })?;
         if claimed_already {
-            // Only a lease that was lost and begun anew leads here: this epoch's log belongs to somebody else.
+            // A lease that was lost and begun anew, or a successor that claimed and did not get the lease: this epoch's log is
+            // somebody else's, or nobody's.
             return Err(self.deposed(epoch, epoch));
         }
         self.adopt(manifest).await?;
-        self.fence_and_replay(epoch, me).await?;
-        Ok(Ownership { lease })
+        Ok(())
     }
 
-    async fn fence_and_replay(&mut self, epoch: u64, me: &Identity) -> Result<(), TakeoverError> {
+    pub(crate) async fn fence_and_replay(
+        &mut self,
+        epoch: u64,
+        me: &Identity,
+    ) -> Result<(), TakeoverError> {
         while self.position.epoch < epoch {
             // Read anew at every fence: a successor may have passed us by and collected what we are about to read.
             if self.manifest_epoch() > epoch {

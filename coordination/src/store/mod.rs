@@ -16,9 +16,10 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// Entity tag as the store gave it, opaque. Stores differ in quoting, so it is kept verbatim.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ETag(pub String);
 
 impl fmt::Display for ETag {

@@ -11,8 +11,9 @@ use brainy_coordination::assignment::{AssignmentTable, MemberState};
 use brainy_coordination::document::{self, DocumentError, Update};
 use brainy_coordination::freshness::{Confirmed, Freshness};
 use brainy_coordination::handoff::{self, Action, Local};
+use brainy_coordination::handover::Handover;
 use brainy_coordination::keys;
-use brainy_coordination::lease::{self, Identity, OwnerEvidence};
+use brainy_coordination::lease::{self, Identity, LeaseState, OwnerEvidence};
 use brainy_coordination::owner::{Finished, Owner, Stopped, WriteError};
 use brainy_coordination::replica::{Replica, ReplicaError};
 use brainy_coordination::store::retry::Store;
@@ -52,6 +53,8 @@ pub(crate) struct Host {
     serving: Mutex<Serving>,
     replica: tokio::sync::Mutex<Option<Replica<ListMachine>>>,
     confirmed: Confirmed,
+    /// What the last owner told, which may be long ago.
+    told: Mutex<Option<Handover>>,
 }
 
 struct Serving {
@@ -80,6 +83,7 @@ impl Process {
             }),
             replica: tokio::sync::Mutex::default(),
             confirmed: Confirmed::default(),
+            told: Mutex::default(),
         };
         let hosts = world.partitions.iter();
         let process = Arc::new(Self {
@@ -257,7 +261,7 @@ impl Host {
             if work.as_ref().is_some_and(JoinHandle::is_finished)
                 && let Some(finished) = work.take()
             {
-                self.finished(&process, finished).await;
+                self.finished(&process, finished, &mut rng).await;
             }
             match self.decide(&process).await {
                 Ok(step) => self.act(&process, step, &mut work, &mut rng).await,
@@ -374,8 +378,16 @@ impl Host {
     ) -> Option<Work> {
         let mut slot = self.replica.lock().await;
         let replica = slot.as_mut()?;
-        let ownership = match replica.take_over(&process.me, lease).await {
-            Ok(ownership) => ownership,
+        let told = self.told.lock().take();
+        let taken = match &told {
+            Some(told) => replica.take_over_from(&process.me, told).await,
+            None => replica.take_over(&process.me, lease).await,
+        };
+        let ownership = match taken {
+            Ok(ownership) => {
+                process.world.counts.lock().handed_over += u64::from(told.is_some());
+                ownership
+            }
             Err(TakeoverError::Replica(error)) => {
                 process.note(&self.partition, &error);
                 return None;
@@ -450,7 +462,21 @@ impl Host {
         }
     }
 
-    async fn finished(&self, process: &Process, work: Work) {
+    /// Tells the successor, unless that gets lost.
+    fn hand_over(&self, process: &Process, mut handover: Handover, rng: &mut ChaCha8Rng) {
+        let to = match &handover.lease.state {
+            LeaseState::Released { to: Some(to), .. } => process.world.process(to),
+            _ => None,
+        };
+        if let Some(sabotage) = process.world.options.sabotage {
+            sabotage.of_handover(&mut handover);
+        }
+        if let Some(to) = to.filter(|_| rng.random_bool(0.8)) {
+            *to.hosts[&self.partition].told.lock() = Some(handover);
+        }
+    }
+
+    async fn finished(&self, process: &Process, work: Work, rng: &mut ChaCha8Rng) {
         let world = &process.world;
         let Ok(Finished { replica, why }) = work.await else {
             return world.violation(format_args!("{}: the owner panicked", process.name));
@@ -460,7 +486,12 @@ impl Host {
             format_args!("{}: owner stopped: {why:?}", self.partition),
         );
         match why {
-            Stopped::Released(_) => world.counts.lock().released += 1,
+            Stopped::Released { handover, .. } => {
+                world.counts.lock().released += 1;
+                if let Some(handover) = handover {
+                    self.hand_over(process, *handover, rng);
+                }
+            }
             Stopped::Deposed => world.counts.lock().deposed += 1,
             Stopped::Failed(_) => {}
             Stopped::Machine(error) => world.violation(error),

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use brainy_coordination::document::{self, Versioned};
 use brainy_coordination::freshness::Freshness;
+use brainy_coordination::handover::Handover;
 use brainy_coordination::keys;
+use brainy_coordination::lease::LeaseState;
 use brainy_coordination::partition::PartitionManifest;
 use brainy_coordination::store::sim::SimStore;
 use brainy_coordination::store::{ETag, ListPage, Object, ObjectStore, StoreError};
@@ -33,6 +35,8 @@ pub(crate) enum Sabotage {
     NoGrace,
     /// The collector takes fences too.
     FencesCollected,
+    /// An owner hands over before its last write counts.
+    HastyHandover,
     /// Strong reads ask nobody.
     LazyStrong,
     /// Bounded reads ask nobody.
@@ -42,13 +46,14 @@ pub(crate) enum Sabotage {
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [Sabotage; 9] = [
+    pub(crate) const ALL: [Sabotage; 10] = [
         Sabotage::NoFences,
         Sabotage::Overwriting,
         Sabotage::EarlyAnswers,
         Sabotage::BlindPublishing,
         Sabotage::NoGrace,
         Sabotage::FencesCollected,
+        Sabotage::HastyHandover,
         Sabotage::LazyStrong,
         Sabotage::LazyBounded,
         Sabotage::Forgetful,
@@ -72,6 +77,15 @@ impl Sabotage {
             | (Sabotage::LazyBounded, Freshness::Bounded(_)) => (Freshness::Eventual, at_least),
             (Sabotage::Forgetful, _) => (wanted, None),
             _ => (wanted, at_least),
+        }
+    }
+
+    /// What an owner that leaves tells its successor.
+    pub(crate) fn of_handover(self, handover: &mut Handover) {
+        if self == Sabotage::HastyHandover
+            && let LeaseState::Released { at, .. } = &mut handover.lease.body.state
+        {
+            at.seq = at.seq.saturating_sub(1);
         }
     }
 

@@ -49,6 +49,7 @@ pub(crate) struct Counts {
     pub(crate) takeovers: u64,
     pub(crate) deposed: u64,
     pub(crate) released: u64,
+    pub(crate) handed_over: u64,
     pub(crate) published: u64,
     pub(crate) collected: u64,
     pub(crate) pauses: u64,
@@ -59,7 +60,7 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// Names and values.
-    pub(crate) fn rows(&self) -> [(&'static str, u64); 16] {
+    pub(crate) fn rows(&self) -> [(&'static str, u64); 17] {
         [
             ("writes acknowledged", self.acknowledged),
             ("writes refused", self.refused),
@@ -71,6 +72,7 @@ impl Counts {
             ("takeovers", self.takeovers),
             ("owners deposed", self.deposed),
             ("leases released", self.released),
+            ("partitions handed over", self.handed_over),
             ("manifests published", self.published),
             ("objects collected", self.collected),
             ("pauses", self.pauses),
@@ -91,6 +93,7 @@ impl Counts {
         self.takeovers += other.takeovers;
         self.deposed += other.deposed;
         self.released += other.released;
+        self.handed_over += other.handed_over;
         self.published += other.published;
         self.collected += other.collected;
         self.pauses += other.pauses;

@@ -431,12 +431,20 @@ impl Node {
                     None => Response::Read(answer),
                 })
             }
-            Request::Release { partition, to } => {
-                match self.host(&partition) {
+            Request::Release {
+                partition,
+                to,
+                tell,
+            } => {
+                let handover = match self.host(&partition) {
                     Some(host) => host.release(&to).await?,
-                    None => self.release_unhosted(&partition, &to).await?,
-                }
-                Ok(Response::Released)
+                    None => {
+                        self.release_unhosted(&partition, &to).await?;
+                        None
+                    }
+                };
+                let told = handover.filter(|_| tell).map(Response::HandedOver);
+                Ok(told.unwrap_or(Response::Released))
             }
             Request::Plan => {
                 let planned = self.plan_here().await?;

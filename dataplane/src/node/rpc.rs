@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::{get, post};
+use brainy_coordination::handover::Handover;
 use brainy_coordination::types::{InstanceId, LogPosition, NameError, Nonce, PartitionId};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -64,6 +65,9 @@ pub enum Request {
         partition: PartitionId,
         /// Who asks.
         to: InstanceId,
+        /// Whether to tell what the successor would have to look up. Absent in requests of older nodes, which do not know the answer.
+        #[serde(default)]
+        tell: bool,
     },
     /// Plan now, if the asked node plans the cluster.
     Plan,
@@ -153,6 +157,8 @@ pub enum Response {
     },
     /// The lease is released.
     Released,
+    /// It is released, and this is what a successor needs.
+    HandedOver(Box<Handover>),
     /// What was planned: the answer to `POST /coordinate/rebalance`, as JSON.
     Planned(String),
     /// The hint arrived.

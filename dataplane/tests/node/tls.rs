@@ -71,6 +71,7 @@ async fn requests_and_hints_need_tls_a_known_authority_and_the_key() {
     let request = Request::Release {
         partition: "things-0/0".parse().unwrap(),
         to: a.id.clone(),
+        tell: false,
     };
     let error = stranger
         .call(&a.address, &request, Duration::from_secs(10))

@@ -1,5 +1,6 @@
 //! Single failures, told step by step, on the same simulated bucket and machine as the schedules.
 
+mod handover;
 mod lease;
 mod log;
 mod owner;
@@ -97,6 +98,11 @@ impl Bench {
     async fn own_over(&self, name: &str, store: Store) -> Running {
         let mut replica = self.replica(store).await;
         let ownership = self.take_over(&mut replica, &who(name)).await.unwrap();
+        self.serve(replica, ownership)
+    }
+
+    /// Starts to serve what was taken over.
+    fn serve(&self, replica: Replica<ListMachine>, ownership: Ownership) -> Running {
         let machine = Arc::clone(replica.machine());
         let (owner, task) = Owner::start(replica, ownership, AppenderConfig::default(), 64);
         Running {

@@ -32,7 +32,8 @@ async fn sealing_finishes_the_writes_under_way_and_refuses_later_ones() {
     let sealed_and_late = async {
         a.owner.seal(Some(to.clone())).await;
         let late = a.owner.write(Nonce(3), 0);
-        let (late, ()) = tokio::join!(late, async { answer.add_permits(2) });
+        // The two writes, and the fence behind them.
+        let (late, ()) = tokio::join!(late, async { answer.add_permits(3) });
         late
     };
     let (first, second, late) = tokio::join!(first, second, sealed_and_late);
@@ -41,7 +42,7 @@ async fn sealing_finishes_the_writes_under_way_and_refuses_later_ones() {
     let last = first.unwrap().max(second.unwrap());
     let finished = a.task.await.unwrap();
     assert!(
-        matches!(finished.why, Stopped::Released(at) if at == last),
+        matches!(finished.why, Stopped::Released { at, handover: Some(_) } if at == last),
         "{:?}",
         finished.why
     );

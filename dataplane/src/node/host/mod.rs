@@ -5,6 +5,7 @@
 //! the engine after the replica is as fresh as they ask.
 
 mod adopt;
+mod ask;
 mod flush;
 mod fresh;
 mod lane;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use brainy_coordination::freshness::Confirmed;
 use brainy_coordination::handoff::{self, Local};
+use brainy_coordination::handover::Handover;
 use brainy_coordination::owner::{Owner, WriteError};
 use brainy_coordination::replica::Replica;
 use brainy_coordination::types::{InstanceId, LogPosition, Nonce, PartitionId};
@@ -84,6 +86,8 @@ pub(super) struct Host {
 struct State {
     owner: Option<Owner<Machine>>,
     trouble: Option<String>,
+    /// What the successor that this node released to need not look up.
+    handover: Option<Box<Handover>>,
 }
 
 impl Host {
@@ -232,11 +236,15 @@ impl Host {
         }
     }
 
-    /// Seals for `to`, which the table must name, and waits until the lease is released.
+    /// Seals for `to`, which the table must name, and waits until the lease is released. Returns what `to` need not look up, where this
+    /// node owned the partition.
     ///
     /// # Errors
     /// `Conflict` when the table does not want this handoff, `Unavailable` when the release did not succeed.
-    pub(super) async fn release(&self, to: &InstanceId) -> Result<(), ServiceError> {
+    pub(super) async fn release(
+        &self,
+        to: &InstanceId,
+    ) -> Result<Option<Box<Handover>>, ServiceError> {
         let me = &self.context.me.instance;
         let view = self.context.view.get();
         let mut allowed = handoff::may_release(view.assignment(&self.partition), me, to);
@@ -268,12 +276,19 @@ impl Host {
             }
             // A takeover needs the replica: while this is held, none is under way and none begins.
             let _replica = self.replica.lock().await;
-            if self.state.lock().owner.is_none() {
-                return self
-                    .context
+            let handover = {
+                let mut state = self.state.lock();
+                if state.owner.is_some() {
+                    continue;
+                }
+                state.handover.take()
+            };
+            if handover.is_none() {
+                self.context
                     .give_up_lease(&self.partition, Some(to.clone()))
-                    .await;
+                    .await?;
             }
+            return Ok(handover);
         }
     }
 }

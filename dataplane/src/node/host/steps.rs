@@ -8,19 +8,18 @@ use brainy_coordination::assignment::{AssignmentTable, ReaderState};
 use brainy_coordination::document::{self, DocumentError, Update, Versioned};
 use brainy_coordination::events::Event;
 use brainy_coordination::handoff::{self, Action, Local};
+use brainy_coordination::handover::Handover;
 use brainy_coordination::keys;
-use brainy_coordination::lease::{self, Lease, OwnerEvidence};
+use brainy_coordination::lease::{self, Lease, OwnerEvidence, TakeReason};
 use brainy_coordination::owner::{Finished, Owner, Stopped};
 use brainy_coordination::replica::{Replica, ReplicaError};
 use brainy_coordination::takeover::TakeoverError;
-use brainy_coordination::types::InstanceId;
 use brainy_coordination::wal::{AppenderConfig, WalError};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::maintain;
-use super::super::rpc::{Request, Response};
 use super::{Host, Machine, WRITE_QUEUE};
 
 /// How often a successor asks again, and a failed step is tried again at first.
@@ -164,8 +163,14 @@ impl Host {
                 Ok(())
             }
             Action::Warm => self.warm().await,
-            Action::AskRelease(owner) => self.ask_release(&owner).await,
-            Action::TakeOver(reason) => self.take_over(reason, lease, work).await,
+            Action::AskRelease(owner) => match self.ask_release(&owner).await? {
+                Some(told) => {
+                    let reason = TakeReason::Released;
+                    self.take_over(reason, Basis::Told(told), work).await
+                }
+                None => Err(Step::Again),
+            },
+            Action::TakeOver(reason) => self.take_over(reason, Basis::Seen(lease), work).await,
             Action::Publish => self.publish_owner().await,
             Action::Seal => {
                 let to = self.asked_for.lock().take();
@@ -208,46 +213,15 @@ impl Host {
         }
     }
 
-    async fn ask_release(&self, owner: &InstanceId) -> Result<(), Step> {
-        let view = self.context.view.get();
-        let Some(address) = view.member(owner).map(|m| m.address.clone()) else {
-            return Err(Step::Later(format!("{owner} has no address")));
-        };
-        let request = Request::Release {
-            partition: self.partition.clone(),
-            to: self.context.me.instance.clone(),
-        };
-        let mut views = self.context.view.subscribe();
-        views.borrow_and_update();
-        let call = self
-            .context
-            .rpc
-            .call(&address, &request, Duration::from_secs(30));
-        let answer = tokio::select! {
-            answer = call => answer,
-            // The owner may be declared gone, or the handoff cancelled, while it does not answer.
-            _ = views.changed() => return Err(Step::Again),
-        };
-        match answer {
-            Ok(Response::Released) => Err(Step::Again),
-            Ok(_) => Err(Step::Later(format!("{owner} gave another answer"))),
-            Err(error) => {
-                // The table may have changed: we may not be wanted any more.
-                self.context.view.hint();
-                Err(Step::Later(error.to_string()))
-            }
-        }
-    }
-
     async fn take_over(
         self: &Arc<Self>,
-        reason: lease::TakeReason,
-        observed: Option<Versioned<Lease>>,
+        reason: TakeReason,
+        basis: Basis,
         work: &mut Option<Work>,
     ) -> Result<(), Step> {
         let began = Instant::now();
         // Another process of our name: an earlier one is over, and a later one has replaced us.
-        let namesake = observed.as_ref().map(|lease| &lease.owner);
+        let namesake = basis.lease().map(|lease| &lease.owner);
         let namesake = namesake.filter(|owner| {
             owner.instance == self.context.me.instance && **owner != self.context.me
         });
@@ -262,7 +236,13 @@ impl Host {
             return Err(Step::Later("the replica is in use".to_owned()));
         };
         self.half_way.store(true, Ordering::Relaxed);
-        let taken = replica.take_over(&self.context.me, observed.as_ref()).await;
+        // What this node told when it released is of an earlier epoch from now on.
+        self.state.lock().handover = None;
+        let me = &self.context.me;
+        let taken = match &basis {
+            Basis::Seen(lease) => replica.take_over(me, lease.as_ref()).await,
+            Basis::Told(told) => replica.take_over_from(me, told).await,
+        };
         let ownership = match taken {
             Ok(ownership) => ownership,
             Err(error) => {
@@ -295,7 +275,10 @@ impl Host {
         self.context.events.publish(Event::PartitionTakenOver {
             partition: self.partition.clone(),
             epoch,
-            reason: format!("{reason:?}"),
+            reason: match basis {
+                Basis::Told(_) => "HandedOver".to_owned(),
+                Basis::Seen(_) => format!("{reason:?}"),
+            },
         });
         self.context
             .metrics
@@ -401,13 +384,17 @@ impl Host {
     }
 
     async fn owner_finished(&self, finished: Option<Box<Finished<Machine>>>) {
-        let (replica, why) = match finished {
+        let (replica, mut why) = match finished {
             Some(f) => {
                 let Finished { replica, why } = *f;
                 (Some(replica), Some(why))
             }
             // The task was aborted or panicked: start over from the bucket.
             None => (None, None),
+        };
+        let handover = match &mut why {
+            Some(Stopped::Released { handover, .. }) => handover.take(),
+            _ => None,
         };
         tracing::info!(partition = %self.partition, ?why, "no longer the owner");
         // A release that failed leaves the lease in our name.
@@ -428,6 +415,7 @@ impl Host {
         let mut state = self.state.lock();
         state.owner = None;
         state.trouble = trouble;
+        state.handover = handover;
         drop(state);
         self.local.send_replace(local);
         // What ended it is usually a change of the table.
@@ -481,6 +469,23 @@ impl Drop for Work {
     }
 }
 
+/// What a takeover begins with.
+enum Basis {
+    /// The lease, as this node read it.
+    Seen(Option<Versioned<Lease>>),
+    /// What the owner said when it released.
+    Told(Box<Handover>),
+}
+
+impl Basis {
+    fn lease(&self) -> Option<&Versioned<Lease>> {
+        match self {
+            Basis::Seen(lease) => lease.as_ref(),
+            Basis::Told(told) => Some(&told.lease),
+        }
+    }
+}
+
 enum Woken {
     OwnerFinished(Option<Box<Finished<Machine>>>),
     Look,
@@ -490,7 +495,7 @@ enum Woken {
 }
 
 /// Why a step is not done.
-enum Step {
+pub(super) enum Step {
     /// The world changed: decide again at once.
     Again,
     /// Not possible now.
