@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -69,16 +70,35 @@ fn first_number(text: &str) -> f64 {
     first.and_then(|n| n.parse().ok()).unwrap_or(0.0)
 }
 
+/// How a bench ends: with its error on stderr, if it has one.
+#[must_use]
+pub fn ended(program: &str, result: Result<(), HarnessError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{program}: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Writes `bench/{name}.json` in the target directory.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn write_rows<T: Serialize>(name: &str, rows: &T) -> Result<PathBuf, HarnessError> {
+    write_json(&format!("bench/{name}.json"), rows)
+}
+
+/// Writes `path` in the target directory.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_json<T: Serialize>(path: &str, rows: &T) -> Result<PathBuf, HarnessError> {
     let own = std::env::current_exe().map_err(HarnessError::io("find", "this program"))?;
-    let target = own.ancestors().nth(2).unwrap_or(&own);
-    let dir = target.join("bench");
-    std::fs::create_dir_all(&dir).map_err(HarnessError::io("create", &dir))?;
-    let file = dir.join(format!("{name}.json"));
+    let file = own.ancestors().nth(2).unwrap_or(&own).join(path);
+    let dir = file.parent().unwrap_or(&file);
+    std::fs::create_dir_all(dir).map_err(HarnessError::io("create", dir))?;
     let text = serde_json::to_string_pretty(rows).map_err(|e| content(&file, &e))?;
     std::fs::write(&file, text + "\n").map_err(HarnessError::io("write", &file))?;
     Ok(file)

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::HarnessError;
 use crate::client::{Client, Point, Read};
 use crate::cluster::LocalCluster;
-use crate::figures::{Quantiles, machine, say, short, write_rows, write_table};
+use crate::figures::{Quantiles, ended, machine, say, short, write_rows, write_table};
 use crate::manifest::Manifest;
 use crate::nats::NatsServer;
 
@@ -115,13 +115,7 @@ struct Report {
 
 /// Measures, prints a table and writes `bench/freshness.json` in the target directory.
 pub async fn run(args: Args) -> ExitCode {
-    match measure(&args).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&format!("brainy-bench-freshness: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    ended("brainy-bench-freshness", measure(&args).await)
 }
 
 async fn measure(args: &Args) -> Result<(), HarnessError> {

@@ -12,14 +12,14 @@ use brainy_conflict::{
     Value, VectorClock, Writer,
 };
 
-use crate::model::{Filter, Point, PointId, Selector, Vector, VectorSchema, Vectors, WriteOp};
+use crate::model::{Filter, Point, PointId, Vector, VectorSchema, Vectors, WriteOp};
 
 use super::change::{Change, Delta};
 use super::error::EngineError;
 use super::filter::CompiledFilter;
 use super::partition::PartitionState;
 use super::path::{Path, Step};
-use super::resolve::{PointView, resolve};
+use super::resolve::{PointView, resolve, select};
 use super::schema::check;
 
 /// Why a write is not taken.
@@ -145,7 +145,7 @@ impl LaneWriter {
         let mut adjusted: Vec<(PointId, PointState)> = Vec::new();
         let fields = match op {
             WriteOp::Adjust { selector, ops } => {
-                for id in selected(selector, &view)? {
+                for id in select(selector, &view)? {
                     let state = view.state(id)?;
                     if state.exists() {
                         adjusted.push((id, state));
@@ -234,18 +234,6 @@ impl LaneWriter {
                 }
             }
         }
-    }
-}
-
-fn selected(selector: &Selector, view: &dyn PointView) -> Result<Vec<PointId>, EngineError> {
-    match selector {
-        Selector::Ids(ids) => {
-            let mut ids = ids.clone();
-            ids.sort_unstable();
-            ids.dedup();
-            Ok(ids)
-        }
-        Selector::Filter(filter) => view.matching(filter),
     }
 }
 

@@ -181,7 +181,11 @@ fn update_vectors(
     Ok(changes)
 }
 
-fn select(selector: &Selector, view: &dyn PointView) -> Result<Vec<PointId>, EngineError> {
+/// The points that a selector means, each once.
+pub(super) fn select(
+    selector: &Selector,
+    view: &dyn PointView,
+) -> Result<Vec<PointId>, EngineError> {
     match selector {
         Selector::Ids(ids) => {
             let mut ids = ids.clone();

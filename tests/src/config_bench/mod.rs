@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::HarnessError;
 use crate::coordination_bench::bucket::{Bucket, failed};
-use crate::figures::{Quantiles, machine, say, short, write_rows, write_table};
+use crate::figures::{Quantiles, ended, machine, say, short, write_rows, write_table};
 use nodes::Nodes;
 
 /// Measures how shared configuration spreads. Build all programs of the same profile first: `make bench-config` does.
@@ -84,13 +84,7 @@ struct Rows {
 
 /// Measures, prints a table, and writes `bench/config.json` in the target directory.
 pub async fn run(args: Args) -> ExitCode {
-    match measure(&args).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&format!("brainy-bench-config: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    ended("brainy-bench-config", measure(&args).await)
 }
 
 async fn measure(args: &Args) -> Result<(), HarnessError> {

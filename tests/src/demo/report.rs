@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::HarnessError;
+use crate::figures::write_json;
 
 /// Planned handoffs should refuse writes for no longer, 99th percentile.
 const PLANNED_PAUSE_MS: f64 = 250.0;
@@ -85,17 +86,7 @@ impl Report {
 
     /// Writes `demo/report.json` in the target directory.
     pub(super) fn write(&self) -> Result<PathBuf, HarnessError> {
-        let own = std::env::current_exe().map_err(HarnessError::io("find", "this program"))?;
-        let target = own.ancestors().nth(2).unwrap_or(&own);
-        let dir = target.join("demo");
-        std::fs::create_dir_all(&dir).map_err(HarnessError::io("create", &dir))?;
-        let file = dir.join("report.json");
-        let text = serde_json::to_string_pretty(self).map_err(|e| HarnessError::Content {
-            path: file.clone(),
-            message: e.to_string(),
-        })?;
-        std::fs::write(&file, text + "\n").map_err(HarnessError::io("write", &file))?;
-        Ok(file)
+        write_json("demo/report.json", self)
     }
 
     /// The table.

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 
 use crate::HarnessError;
+use crate::figures::{ended, say};
 use report::Report;
 
 /// Measures the operator. Build all programs of the same profile first: `make bench-operator` does.
@@ -51,13 +52,7 @@ enum Part {
 
 /// Measures, prints a table and writes `bench/operator.json` in the target directory.
 pub async fn run(args: Args) -> ExitCode {
-    match measure(&args).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&format!("brainy-bench-operator: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    ended("brainy-bench-operator", measure(&args).await)
 }
 
 async fn measure(args: &Args) -> Result<(), HarnessError> {
@@ -83,12 +78,6 @@ async fn measure(args: &Args) -> Result<(), HarnessError> {
     say(&format!("figures: {}", file.display()));
     print(&report.table());
     Ok(())
-}
-
-/// Progress, apart from the table.
-#[allow(clippy::print_stderr)]
-fn say(line: &str) {
-    eprintln!("{line}");
 }
 
 #[allow(clippy::print_stdout)]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::HarnessError;
+use crate::figures::{short, write_rows};
 
 /// A figure.
 #[derive(Clone, Debug, Serialize)]
@@ -143,17 +144,7 @@ impl Report {
 
     /// Writes `bench/operator.json` in the target directory.
     pub(super) fn write(&self) -> Result<PathBuf, HarnessError> {
-        let own = std::env::current_exe().map_err(HarnessError::io("find", "this program"))?;
-        let target = own.ancestors().nth(2).unwrap_or(&own);
-        let dir = target.join("bench");
-        std::fs::create_dir_all(&dir).map_err(HarnessError::io("create", &dir))?;
-        let file = dir.join("operator.json");
-        let text = serde_json::to_string_pretty(self).map_err(|e| HarnessError::Content {
-            path: file.clone(),
-            message: e.to_string(),
-        })?;
-        std::fs::write(&file, text + "\n").map_err(HarnessError::io("write", &file))?;
-        Ok(file)
+        write_rows("operator", self)
     }
 
     /// The table, as it stands in `docs/benchmarks.md`.
@@ -204,16 +195,6 @@ impl Report {
             );
         }
         text
-    }
-}
-
-/// Three digits that matter.
-fn short(value: f64) -> String {
-    match value.abs() {
-        v if v >= 100.0 || v.fract() == 0.0 => format!("{value:.0}"),
-        v if v >= 10.0 => format!("{value:.1}"),
-        v if v >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
     }
 }
 
