@@ -214,6 +214,12 @@ bench-freshness: setup ## How soon every reader sees a write, by method of coord
 	$(CARGO) build $(CARGO_FLAGS) --profile $(PROFILE) --package brainy-dataplane --package brainy-operator --package brainy-tests --bins
 	exec $(BIN)/brainy-bench-freshness --write $(ARGS)
 
+.PHONY: bench-exchange
+bench-exchange: PROFILE = release
+bench-exchange: setup-build ## How soon another cluster sees a write, by poll interval: three minutes
+	$(CARGO) build $(CARGO_FLAGS) --profile $(PROFILE) --package brainy-dataplane --package brainy-embedded-s3 --package brainy-tests --bins
+	exec $(BIN)/brainy-bench-exchange --write $(ARGS)
+
 # Not the suites, whose release build takes ten minutes more.
 .PHONY: bench-coordination
 bench-coordination: PROFILE = release

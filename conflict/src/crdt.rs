@@ -285,6 +285,29 @@ impl Fields {
         })
     }
 
+    /// Shows `see` each field: its path, the stamp and contents of its register, how many writers its counter and its set have, and
+    /// the newest time in the set.
+    pub(crate) fn each_field<E>(
+        &self,
+        mut see: impl FnMut(&FieldPath, Stamp, &Held<Json>, usize, Hlc) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (path, field) in &self.fields {
+            let sets = field.elements.values();
+            let writers = sets.clone().map(BTreeMap::len).max().unwrap_or_default();
+            let times = sets.flat_map(BTreeMap::values);
+            let newest = times.map(|t| t.added.max(t.removed)).max();
+            let writers = writers.max(field.counts.len());
+            see(
+                path,
+                field.base,
+                &field.value,
+                writers,
+                newest.unwrap_or_default(),
+            )?;
+        }
+        Ok(())
+    }
+
     fn delta(stamp: Stamp) -> Self {
         let mut delta = Self::default();
         delta.clock.add(stamp);

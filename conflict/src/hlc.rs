@@ -40,6 +40,13 @@ impl Hlc {
 pub struct Writer(pub u64);
 
 impl Writer {
+    /// That of an instance of one of several clusters that exchange what they hold: names of instances repeat among clusters. `cluster` is the
+    /// cluster's identity. Part of the storage format, as [`Self::named`].
+    #[must_use]
+    pub fn of(cluster: &str, instance: &str) -> Self {
+        Self::named(&format!("{cluster}/{instance}"))
+    }
+
     /// That of an instance. Part of the storage format: FNV-1a with a final mix; never changes.
     #[must_use]
     pub fn named(instance: &str) -> Self {

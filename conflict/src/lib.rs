@@ -15,8 +15,10 @@
 //! | `register` | last write wins |
 //! | `siblings` | concurrent versions are kept |
 //! | [`crdt`] | fields, sets and counters merge one by one |
+//! | [`foreign`] | judging what another cluster wrote |
 
 pub mod crdt;
+pub mod foreign;
 pub mod hlc;
 pub mod policy;
 mod register;
@@ -26,6 +28,7 @@ pub mod value;
 pub mod vector_clock;
 
 pub use crdt::{FieldError, FieldOp};
+pub use foreign::ForeignError;
 pub use hlc::{Clock, ClockDrift, Hlc, Stamp, Writer};
 pub use policy::Policy;
 pub use siblings::Sibling;

@@ -44,7 +44,7 @@ pub enum StateError {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Inner {
+pub(crate) enum Inner {
     Register(Register),
     Siblings(Siblings),
     Fields(Fields),
@@ -52,7 +52,7 @@ enum Inner {
 
 /// See the crate.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PointState(Inner);
+pub struct PointState(pub(crate) Inner);
 
 impl PointState {
     /// The state of a point that nobody wrote.

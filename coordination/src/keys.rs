@@ -117,6 +117,12 @@ pub fn partition_manifest(partition: &PartitionId) -> String {
     format!("_brainy/partitions/{partition}.json")
 }
 
+/// How far a partition has merged what the cluster `peer` holds ([`crate::exchange`]).
+#[must_use]
+pub fn exchange_cursor(partition: &PartitionId, peer: &str) -> String {
+    format!("_brainy/exchange/{partition}_{peer}.json")
+}
+
 /// Everything that belongs to the segments of a partition.
 #[must_use]
 pub fn segments(partition: &PartitionId) -> String {
@@ -144,12 +150,13 @@ pub fn parse_segment(collection: &CollectionUid, key: &str) -> Option<(u32, Segm
 
 /// Prefixes that hold everything of one collection, for its removal.
 #[must_use]
-pub fn collection_prefixes(collection: &CollectionUid) -> [String; 5] {
+pub fn collection_prefixes(collection: &CollectionUid) -> [String; 6] {
     [
         format!("_brainy/locks/{collection}/"),
         format!("_brainy/wal/{collection}/"),
         format!("_brainy/partitions/{collection}/"),
         format!("{QUARANTINE}{collection}/"),
+        format!("_brainy/exchange/{collection}/"),
         format!("segments/{collection}/"),
     ]
 }

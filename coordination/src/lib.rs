@@ -9,6 +9,7 @@ pub mod config;
 pub mod document;
 pub mod dropped;
 pub mod events;
+pub mod exchange;
 pub mod freshness;
 pub mod gc;
 pub mod handoff;

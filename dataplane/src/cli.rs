@@ -1,5 +1,6 @@
 //! The command line of brainyd.
 
+mod exchange;
 mod file;
 mod grpc;
 mod import;
@@ -25,6 +26,7 @@ use crate::engine::{BuildOptions, GraphBuilder};
 use crate::memory;
 use crate::node::Coordination;
 
+pub use exchange::{ExchangeArgs, PeerArg};
 pub use file::{OptionsFile, Reread};
 pub use grpc::GrpcListen;
 pub use import::ImportStandalone;
@@ -162,6 +164,9 @@ pub struct Cli {
         default_value = "last-write-wins"
     )]
     pub conflict_resolution: Policy,
+    /// Other clusters.
+    #[command(flatten)]
+    pub exchange: ExchangeArgs,
     /// The same as --assignment-poll-interval-ms.
     #[arg(long, env = "BRAINY_POLL_INTERVAL_MS")]
     pub poll_interval_ms: Option<u64>,

@@ -223,6 +223,7 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
     let store = start::open_store(cli).await?;
     let self_coordination = start::self_coordination(cli, &store).await?;
     start::agree_on_writers(cli, &store).await?;
+    let exchange = start::exchange(cli).await?;
     let watcher = ConfigWatcher::new(store.clone(), cli.local_config())
         .map_err(|e| failure(USAGE)(e.to_string()))?;
     let settings = watcher.subscribe();
@@ -243,6 +244,7 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
         read_threads: cli.read_threads(),
         multi_writer: cli.multi_writer,
         conflict_resolution: cli.conflict_resolution,
+        exchange,
         build: cli.build_options(),
         cluster_key: cli.api_key.clone(),
         coordination: cli.coordination().map_err(failure(USAGE))?,

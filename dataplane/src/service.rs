@@ -204,6 +204,8 @@ pub trait DataService: Send + Sync + 'static {
     /// `GET /coordinate/events`: at most `limit` events with a number above `after`, in order; without it the newest.
     async fn events(&self, after: Option<u64>, limit: usize)
     -> Result<Vec<Recorded>, ServiceError>;
+    /// `GET /coordinate/exchange`: how the partitions that this node owns follow other clusters.
+    fn exchange(&self) -> serde_json::Value;
     /// `POST /coordinate/rebalance`: plan now; reports what changed.
     async fn rebalance(&self) -> Result<serde_json::Value, ServiceError>;
     /// `POST /sync/config`: publishes a new shared configuration by compare-and-swap, or re-reads it when `body` is empty.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use brainy_conflict::Policy;
 use brainy_coordination::assignment::Role;
 use brainy_coordination::document::DocumentError;
+use brainy_coordination::exchange::ReadOnly;
 use brainy_coordination::keys;
 use brainy_coordination::self_coordination::ownership::{self, Planner, Wish};
 use brainy_coordination::store::dir::DirStore;
@@ -21,7 +22,7 @@ use brainy_coordination::store::{ObjectStore, StoreError};
 use brainy_coordination::types::InstanceId;
 use brainy_coordination::writers;
 use brainy_dataplane::cli::Cli;
-use brainy_dataplane::node::{SelfCoordination, StartError};
+use brainy_dataplane::node::{ExchangeConfig, PeerConfig, SelfCoordination, StartError};
 use brainy_http_server::tls::{self, ServerTls, TlsError};
 use tokio::net::TcpListener;
 use tokio_rustls::rustls::ClientConfig;
@@ -209,6 +210,37 @@ pub(crate) async fn agree_on_writers(cli: &Cli, store: &Store) -> Result<(), Fai
         cli.conflict_resolution,
         keys::WRITERS
     )))
+}
+
+/// Longest time for a request to another cluster's bucket, with its repetitions.
+const PEER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The clusters to exchange with. None of them is asked for anything yet: one that is away holds up no start.
+///
+/// # Errors
+/// Options that contradict each other.
+pub(crate) async fn exchange(cli: &Cli) -> Result<ExchangeConfig, Failure> {
+    let mut peers = Vec::new();
+    for peer in cli.exchange.peers().map_err(failure(USAGE))? {
+        let config = peer
+            .s3(|name| std::env::var(name).ok())
+            .map_err(failure(USAGE))?;
+        let store = S3Store::connect(config)
+            .await
+            .map_err(|e| store_failure(&e))?;
+        let policy = RetryPolicy {
+            deadline: PEER_DEADLINE,
+            ..RetryPolicy::default()
+        };
+        peers.push(PeerConfig {
+            name: peer.name.clone(),
+            store: Store::new(ReadOnly::new(store), policy),
+        });
+    }
+    Ok(ExchangeConfig {
+        peers,
+        poll: cli.exchange.poll(),
+    })
 }
 
 fn bucket_failure(place: &str, error: &ProbeError) -> Failure {

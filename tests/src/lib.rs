@@ -12,6 +12,7 @@ pub mod coordination_bench;
 pub mod dataset;
 pub mod demo;
 pub mod error;
+pub mod exchange_bench;
 pub mod figures;
 pub mod flood;
 pub mod freshness_bench;
@@ -27,6 +28,7 @@ pub mod probe;
 pub mod process;
 pub mod registers;
 pub mod standalone;
+pub mod two_clusters;
 pub mod wait;
 
 pub use error::HarnessError;

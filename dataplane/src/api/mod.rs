@@ -16,7 +16,7 @@
 //!   means strong, a number means the cluster's default (it counts replicas, which Brainy does not have).
 //! - `brainy-request-id: <32 hex digits or UUID>` on writes: repeats are applied once. Every answer to a write carries it, also
 //!   when the server chose it. Successful ones carry `brainy-token`.
-//! - `GET /health`, `/coordinate/assignments`; `POST /coordinate/rebalance`, `/sync/config` answer plain documents.
+//! - `GET /health`, `/coordinate/assignments`, `/coordinate/exchange`; `POST /coordinate/rebalance`, `/sync/config` answer plain documents.
 
 mod aliases;
 mod asked;

@@ -65,6 +65,12 @@ fn reads() -> Routes {
             "Which node owns and serves which partition.",
         )
         .get(
+            "exchange",
+            "/coordinate/exchange",
+            exchange,
+            "How the partitions that this node owns follow other clusters.",
+        )
+        .get(
             "configuration",
             "/sync/config",
             configuration,
@@ -128,6 +134,10 @@ async fn metrics(call: Call) -> OpenMetrics {
 
 async fn assignments(call: Call) -> Plain {
     json_response(&AnyObject(call.service.assignments().await?))
+}
+
+async fn exchange(call: Call) -> Plain {
+    json_response(&AnyObject(call.service.exchange()))
 }
 
 async fn rebalance(call: Call) -> Plain {

@@ -51,6 +51,13 @@ impl Delta {
         Ok(Self(Blob(bytes.into())))
     }
 
+    /// Bytes.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "no write is empty")]
+    pub fn len(&self) -> usize {
+        self.0.0.len()
+    }
+
     /// The write.
     ///
     /// # Errors

@@ -96,12 +96,12 @@ impl PointView for View<'_> {
 }
 
 impl LaneWriter {
-    /// That of the instance of this name in a cluster that resolves conflicts by `policy`.
+    /// That of `writer`, which stands for one instance among all clusters that exchange, in a cluster that resolves conflicts by `policy`.
     #[must_use]
-    pub fn new(policy: Policy, instance: &str) -> Self {
+    pub fn new(policy: Policy, writer: Writer) -> Self {
         Self {
             policy,
-            clock: Clock::new(Writer::named(instance), Clock::MAX_DRIFT_MS),
+            clock: Clock::new(writer, Clock::MAX_DRIFT_MS),
             pending: BTreeMap::new(),
         }
     }
@@ -303,11 +303,16 @@ pub(crate) fn point_of(id: PointId, value: Value) -> Result<Point, EngineError> 
     })
 }
 
-/// The state of a point that was written without one: before everything concurrent.
-pub(crate) fn unversioned(policy: Policy, point: &Point) -> Result<PointState, EngineError> {
+/// The state of a point that was written without one, in the cluster `origin`: before everything concurrent, and other than what another
+/// cluster has without a state.
+pub(crate) fn unversioned(
+    policy: Policy,
+    origin: Writer,
+    point: &Point,
+) -> Result<PointState, EngineError> {
     let first = Stamp {
         hlc: Hlc(1),
-        writer: Writer(0),
+        writer: origin,
     };
     Ok(PointState::new(policy).put(&value_of(point)?, first, None))
 }

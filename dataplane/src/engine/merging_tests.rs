@@ -39,7 +39,9 @@ impl World {
         let names = ["a", "b"];
         Self {
             policy,
-            writers: names.map(|name| LaneWriter::new(policy, name)).into(),
+            writers: names
+                .map(|name| LaneWriter::new(policy, Writer::named(name)))
+                .into(),
             lanes: vec![Vec::new(); 2],
             staged: vec![Vec::new(); 2],
             log: Vec::new(),
@@ -288,7 +290,7 @@ fn what_is_found_in_the_log_after_a_restart_is_built_on() {
     let mut world = World::new(Policy::Crdt);
     world.write(0, &upsert(1, json!({"n": 0}))).unwrap();
     world.write(0, &increment(1, 2)).unwrap();
-    world.writers[0] = LaneWriter::new(Policy::Crdt, "a");
+    world.writers[0] = LaneWriter::new(Policy::Crdt, Writer::named("a"));
     for ((ticket, _), entry) in world.staged[0].iter().zip(&world.lanes[0]) {
         let found = decode(entry).unwrap();
         world.writers[0].found(*ticket, &found.changes).unwrap();

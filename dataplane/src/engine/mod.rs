@@ -63,7 +63,7 @@ pub use change::{Change, Delta, LogEntry};
 pub use error::EngineError;
 pub(crate) use fields::{forget_dropped, has_all};
 pub use interrupt::Interrupt;
-pub use partition::{Frozen, PartitionState, Stats};
+pub use partition::{Frozen, IncomingError, PartitionState, Stats};
 pub use query::is_similarity;
 pub use resolve::{Overlay, PointView, resolve};
 pub(crate) use schema::{check, vector_names};

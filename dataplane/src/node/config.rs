@@ -8,7 +8,7 @@ use brainy_coordination::assignment::Role;
 use brainy_coordination::lease::Identity;
 use brainy_coordination::store::retry::Store;
 
-use super::SelfCoordination;
+use super::{ExchangeConfig, SelfCoordination};
 use crate::engine::BuildOptions;
 use crate::events::nats::NatsOptions;
 use crate::transport::ClientTls;
@@ -54,6 +54,8 @@ pub struct NodeConfig {
     pub multi_writer: bool,
     /// What becomes of concurrent writes, where there can be any.
     pub conflict_resolution: Policy,
+    /// Clusters to exchange with; needs several writers.
+    pub exchange: ExchangeConfig,
     /// How segments are built.
     pub build: BuildOptions,
     /// Key for requests between nodes; the admin key of the API.

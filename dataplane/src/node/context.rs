@@ -12,6 +12,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Coordination, NodeConfig};
+use super::exchange::Exchange;
 use super::machine::WriteBudget;
 use super::metrics::NodeMetrics;
 use super::presence::Presence;
@@ -67,6 +68,8 @@ pub(crate) struct Context {
     pub hosts_changed: Notify,
     /// This process's heartbeat; `None` standalone.
     pub presence: Option<Presence>,
+    /// Other clusters that this one follows.
+    pub exchange: Exchange,
     /// Planning among the nodes; `None` where an orchestrator plans.
     pub planning: Option<Planning>,
     /// The node is stopping.

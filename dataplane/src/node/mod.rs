@@ -9,6 +9,7 @@ mod cache;
 mod config;
 mod configuration;
 mod context;
+mod exchange;
 mod host;
 mod janitor;
 mod lane;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use brainy_conflict::Writer;
 use brainy_coordination::assignment::{AssignmentTable, Member, ReaderState, Role};
 use brainy_coordination::config::{ConfigWatcher, EffectiveConfig};
 use brainy_coordination::document::{self, DocumentError, Update, Versioned};
@@ -57,6 +59,7 @@ use tokio_util::task::TaskTracker;
 
 pub use cache::CacheError;
 pub use config::{Coordination, NodeConfig};
+pub use exchange::{ExchangeConfig, PeerConfig};
 pub use host::HostStatus;
 pub use membership::Membership;
 pub use self_coordination::SelfCoordination;
@@ -72,6 +75,7 @@ use crate::events::{Backend, Bus, EventMetrics};
 use cache::SegmentCache;
 use configuration::Configuration;
 use context::Context;
+use exchange::Exchange;
 use host::Host;
 use machine::{PartitionMachine, WriteBudget};
 use metrics::NodeMetrics;
@@ -130,6 +134,7 @@ impl Node {
         let cache = SegmentCache::open(config.data_dir.join("segments"), config.store.clone())?;
         snapshots::clear_scratch(&config.data_dir)?;
         let metrics = NodeMetrics::register(&mut registry);
+        let exchange = Exchange::open(&config.exchange, &config.data_dir, &mut registry)?;
         let stop = CancellationToken::new();
         let settings = watcher.subscribe();
         let configuration = Configuration::new(watcher.clone(), &mut registry);
@@ -180,6 +185,7 @@ impl Node {
             inbound: Inbound::new(events.clone(), websocket, stop.clone()),
             events,
             presence,
+            exchange,
             planning,
             me: config.identity.clone(),
             store: config.store.clone(),
@@ -256,6 +262,9 @@ impl Node {
         let (node, token) = (self.clone(), stop.clone());
         tasks.spawn(async move { node.spread_configuration(token).await });
         let context = self.0.context.clone();
+        for peer in &context.exchange.peers {
+            tasks.spawn(Arc::clone(peer).watch(context.clone(), stop.clone()));
+        }
         let woken = context.pushed.subscribe();
         let pause = move || context.config_pause();
         tasks.spawn(watcher.run(pause, woken, stop));
@@ -268,7 +277,8 @@ impl Node {
         loop {
             let view = views.borrow_and_update().clone();
             self.0.hosts.write().retain(|_, host| !host.is_finished());
-            if let Some(table) = &view.table {
+            if let (Some(table), Some(manifest)) = (&view.table, &view.manifest) {
+                let origin = Writer::named(&manifest.cluster.to_string());
                 for partition in self.assigned(table) {
                     let Some(collection) = view.by_uid(&partition.collection) else {
                         continue;
@@ -281,6 +291,7 @@ impl Node {
                     }
                     let schema = collection.spec.schema.clone();
                     let state = PartitionState::with_payload_schema(schema, indexes);
+                    let state = state.of_cluster(origin);
                     let machine = PartitionMachine::new(
                         partition.clone(),
                         state,

@@ -383,6 +383,10 @@ impl DataService for Node {
         self.list_events(after, limit).await
     }
 
+    fn exchange(&self) -> Value {
+        self.context().exchange.describe()
+    }
+
     async fn rebalance(&self) -> Result<Value, ServiceError> {
         self.plan_now().await
     }
@@ -397,6 +401,7 @@ impl DataService for Node {
 
     fn metrics(&self) -> String {
         self.configuration().observe();
+        self.context().exchange.observe();
         let figures = self.metrics();
         let (mut owned, mut reading, mut troubled) = (0, 0, 0);
         let (mut points, mut unflushed, mut memory) = (0, 0, 0);

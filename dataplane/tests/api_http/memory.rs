@@ -438,6 +438,10 @@ impl DataService for Memory {
         Ok(json!({"epoch": 1}))
     }
 
+    fn exchange(&self) -> Value {
+        json!({"peers": []})
+    }
+
     async fn events(
         &self,
         after: Option<u64>,

@@ -50,6 +50,7 @@ impl Alone {
             read_threads: 2,
             multi_writer: false,
             conflict_resolution: Default::default(),
+            exchange: Default::default(),
             build: BuildOptions::default(),
             cluster_key: None,
             coordination: Default::default(),

@@ -7,6 +7,7 @@
 
 mod configuration;
 mod events;
+mod exchange;
 mod handover;
 mod multi_writer;
 mod namesake;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use brainy_conflict::Policy;
 use brainy_coordination::assignment::{AssignmentTable, Member, MemberState, Role};
 use brainy_coordination::config::{ConfigWatcher, SharedConfig};
 use brainy_coordination::lease::Identity;
@@ -17,7 +18,7 @@ use brainy_dataplane::model::{
     Consistency, CountRequest, DenseParams, Distance, Point, PointId, ReadOptions, VectorSchema,
     Vectors, WriteOp, WriteOptions,
 };
-use brainy_dataplane::node::{Coordination, Node, NodeConfig, rpc};
+use brainy_dataplane::node::{Coordination, ExchangeConfig, Node, NodeConfig, rpc};
 use brainy_dataplane::service::{CreateCollection, DataService};
 use brainy_http_server::tls::{self, ServerTls};
 use brainy_http_server::{serve, serve_tls};
@@ -79,6 +80,10 @@ pub(crate) struct Kind<'a> {
     pub(crate) behind: Option<&'a Proxy>,
     /// With several writers, and this access to the bucket.
     pub(crate) lanes: Option<Store>,
+    /// What becomes of concurrent writes.
+    pub(crate) policy: Policy,
+    /// Other clusters.
+    pub(crate) exchange: ExchangeConfig,
 }
 
 impl Default for Kind<'_> {
@@ -90,6 +95,8 @@ impl Default for Kind<'_> {
             settings: SharedConfig::default(),
             behind: None,
             lanes: None,
+            policy: Policy::default(),
+            exchange: ExchangeConfig::default(),
         }
     }
 }
@@ -146,6 +153,8 @@ impl Cluster {
             settings,
             behind,
             lanes,
+            policy,
+            exchange,
         } = kind;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -168,7 +177,8 @@ impl Cluster {
             memory_budget: 256 << 20,
             read_threads: 2,
             multi_writer,
-            conflict_resolution: Default::default(),
+            conflict_resolution: policy,
+            exchange,
             build: BuildOptions::default(),
             cluster_key: Some(KEY.to_owned()),
             coordination,

@@ -10,6 +10,7 @@
 
 mod adopt;
 mod among;
+mod incoming;
 mod install;
 mod layers;
 mod listing;
@@ -23,6 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use brainy_conflict::Writer;
 use brainy_coordination::partition::SegmentMeta;
 use brainy_coordination::types::{LogPosition, SegmentId};
 use parking_lot::{Mutex, RwLock};
@@ -35,6 +37,7 @@ use super::payload_index::PayloadSchema;
 use super::schema::prepare;
 use super::segment::{Segment, SegmentBuilder};
 use super::{BuildOptions, Change, LogEntry, payload};
+pub use incoming::IncomingError;
 use layers::{Layers, Snapshot};
 
 /// See the module. All methods may be called from any thread; those that read files or compare vectors block.
@@ -45,6 +48,8 @@ pub struct PartitionState {
     indexing: Mutex<()>,
     installing: Mutex<()>,
     writer: Mutex<()>,
+    /// Stands for the cluster in the stamps of points that were written without one.
+    origin: Writer,
     /// Deletions of merged points before this time are forgotten by merges of segments, milliseconds since 1970.
     forget_before: AtomicU64,
     published: RwLock<Snapshot>,
@@ -100,6 +105,7 @@ impl PartitionState {
             indexing: Mutex::new(()),
             installing: Mutex::new(()),
             writer: Mutex::new(()),
+            origin: Writer::default(),
             forget_before: AtomicU64::new(0),
             published: RwLock::new(Snapshot {
                 layers: Arc::new(Layers {
@@ -113,6 +119,13 @@ impl PartitionState {
                 position: LogPosition::default(),
             }),
         }
+    }
+
+    /// The same partition in the cluster that `origin` stands for: what is written without a version there is told by it from what
+    /// other clusters wrote.
+    #[must_use]
+    pub fn of_cluster(self, origin: Writer) -> Self {
+        Self { origin, ..self }
     }
 
     /// What its points look like.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use brainy_conflict::{PointState, Policy};
+use brainy_conflict::{PointState, Policy, Writer};
 use brainy_coordination::types::LogPosition;
 
 use crate::engine::Change;
@@ -20,21 +20,21 @@ use crate::engine::schema::prepare;
 use crate::engine::segment::Entry;
 use crate::engine::stored;
 use crate::model::{
-    Point, PointId, PointVersions, SiblingVersion, VectorSelector, VersionContents,
+    Point, PointId, PointVersions, SiblingVersion, VectorSchema, VectorSelector, VersionContents,
 };
 
 use super::layers::Snapshot;
 use super::{PartitionState, Prepared};
 
 /// What becomes of a point, and its state if it was merged.
-struct Outcome {
+pub(super) struct Outcome {
     point: Option<Point>,
     state: Option<PointState>,
 }
 
 impl Snapshot {
     /// The newest change of a point.
-    fn newest(&self, id: PointId) -> Result<Option<Outcome>, EngineError> {
+    pub(super) fn newest(&self, id: PointId) -> Result<Option<Outcome>, EngineError> {
         let layers = &self.layers;
         let memtables = std::iter::once(&layers.active).chain(layers.frozen.iter().rev());
         let mut found = memtables.filter_map(|memtable| memtable.newest(id, self.tick));
@@ -80,11 +80,52 @@ fn outcome(point: Option<Point>, state: Option<&[u8]>) -> Result<Outcome, Engine
 }
 
 impl Outcome {
-    /// Its state under `policy`: what was written where one instance writes, or under another policy, is older than everything concurrent.
-    fn into_state(self, id: PointId, policy: Policy) -> Result<PointState, EngineError> {
+    /// What a merged state shows in a collection with this schema.
+    pub(super) fn of(
+        schema: &VectorSchema,
+        id: PointId,
+        state: PointState,
+    ) -> Result<Self, EngineError> {
+        let value = state.value();
+        let point = value
+            .map(|value| merging::point_of(id, value))
+            .transpose()?;
+        Ok(Self {
+            point: point.map(|point| merging::fitting(schema, point)),
+            state: Some(state),
+        })
+    }
+
+    /// What a layer stores of it.
+    pub(super) fn stored(
+        self,
+        schema: &VectorSchema,
+    ) -> Result<(Option<Prepared>, Option<Vec<u8>>), EngineError> {
+        let prepared = match self.point {
+            None => None,
+            Some(mut point) => {
+                prepare(schema, &mut point.vectors)?;
+                Some(Prepared {
+                    payload: payload::encode(&point.payload)?,
+                    vectors: point.vectors,
+                })
+            }
+        };
+        let state = self.state.map(|state| state.strip().encode()).transpose();
+        Ok((prepared, state.map_err(|e| state_error(&e))?))
+    }
+
+    /// Its state under `policy` in the cluster `origin`: what was written where one instance writes, or under another policy, is older than
+    /// everything concurrent.
+    pub(super) fn into_state(
+        self,
+        id: PointId,
+        policy: Policy,
+        origin: Writer,
+    ) -> Result<PointState, EngineError> {
         match (self.state, self.point) {
             (Some(state), _) if state.policy() == policy => Ok(state),
-            (_, Some(point)) => merging::unversioned(policy, &point),
+            (_, Some(point)) => merging::unversioned(policy, origin, &point),
             (Some(_) | None, None) => {
                 tracing::debug!(%id, "a deletion without a version: what comes late may undo it");
                 Ok(PointState::new(policy))
@@ -101,7 +142,7 @@ impl PartitionState {
     /// A payload or state that does not decode.
     pub fn point_state(&self, id: PointId, policy: Policy) -> Result<PointState, EngineError> {
         match self.snapshot().newest(id)? {
-            Some(found) => found.into_state(id, policy),
+            Some(found) => found.into_state(id, policy, self.origin),
             None => Ok(PointState::new(policy)),
         }
     }
@@ -119,7 +160,8 @@ impl PartitionState {
             };
             let policy = found.state.as_ref().map(PointState::policy);
             // What was written without a version is seen as what it counts as when versions are kept.
-            let state = found.into_state(*id, policy.unwrap_or(Policy::VectorClock))?;
+            let policy = policy.unwrap_or(Policy::VectorClock);
+            let state = found.into_state(*id, policy, self.origin)?;
             let contents = |value| {
                 let point = merging::point_of(*id, value)?;
                 Ok::<_, EngineError>(VersionContents {
@@ -189,36 +231,19 @@ impl PartitionState {
                     };
                     let policy = delta.policy();
                     let state = match before {
-                        Some(before) => before.into_state(id, policy)?,
+                        Some(before) => before.into_state(id, policy, self.origin)?,
                         None => PointState::new(policy),
                     };
                     let state = state.merge(delta).map_err(|e| state_error(&e))?;
-                    let value = state.value();
-                    let point = value
-                        .map(|value| merging::point_of(id, value))
-                        .transpose()?;
-                    Outcome {
-                        point: point.map(|point| merging::fitting(&schema, point)),
-                        state: Some(state),
-                    }
+                    Outcome::of(&schema, id, state)?
                 }
             };
             outcomes.insert(id, after);
         }
         let mut ready = Vec::with_capacity(outcomes.len());
-        for (id, Outcome { point, state }) in outcomes {
-            let prepared = match point {
-                None => None,
-                Some(mut point) => {
-                    prepare(&schema, &mut point.vectors)?;
-                    Some(Prepared {
-                        payload: payload::encode(&point.payload)?,
-                        vectors: point.vectors,
-                    })
-                }
-            };
-            let state = state.map(|state| state.strip().encode()).transpose();
-            ready.push((id, prepared, state.map_err(|e| state_error(&e))?));
+        for (id, outcome) in outcomes {
+            let (prepared, state) = outcome.stored(&schema)?;
+            ready.push((id, prepared, state));
         }
         let tick = snapshot.tick + 1;
         let layers = &snapshot.layers;

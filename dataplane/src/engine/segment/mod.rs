@@ -11,6 +11,7 @@
 //! a dimension (padded to 64 bytes).
 
 mod builder;
+mod carried;
 mod dense;
 mod format;
 mod indexed;

@@ -116,9 +116,12 @@ impl Host {
         }
         let (store, grace) = (&self.context.store, self.context.config.gc_grace);
         let max = self.context.settings().max_unflushed_bytes;
+        let Some(cluster) = view.manifest.as_ref().map(|m| m.cluster.to_string()) else {
+            return Ok(());
+        };
         let machine = LaneMachine::new(
             self.machine.clone(),
-            me.instance.clone(),
+            (&cluster, me.instance.clone()),
             self.context.config.conflict_resolution,
             max,
         );

@@ -6,6 +6,7 @@
 
 mod adopt;
 mod ask;
+mod exchange;
 mod flush;
 mod fresh;
 mod lane;

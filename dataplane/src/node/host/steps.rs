@@ -294,6 +294,10 @@ impl Host {
             stop.clone(),
         ));
         if self.lanes.is_some() {
+            for peer in &self.context.exchange.peers {
+                let (peer, owner) = (Arc::clone(peer), owner.clone());
+                tokio::spawn(self.clone().exchange_with(peer, owner, stop.clone()));
+            }
             tokio::spawn(self.clone().merge_lanes(owner, stop.clone()));
         }
         *work = Some(Work {

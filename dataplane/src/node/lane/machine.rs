@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use brainy_conflict::Policy;
+use brainy_conflict::{Policy, Writer};
 use brainy_coordination::lane::Merging;
 use brainy_coordination::partition::PartitionManifest;
 use brainy_coordination::replica::{Machine, MachineError};
@@ -74,17 +74,17 @@ impl Staged {
 }
 
 impl LaneMachine {
-    /// The lane of `me` for `partition` in a cluster that resolves conflicts by `policy`; it may hold back as much as follows from
+    /// The lane of `me` in `cluster` for `partition` in a cluster that resolves conflicts by `policy`; it may hold back as much as follows from
     /// `max_unflushed` bytes.
     #[must_use]
     pub(in crate::node) fn new(
         partition: Arc<PartitionMachine>,
-        me: InstanceId,
+        (cluster, me): (&str, InstanceId),
         policy: Policy,
         max_unflushed: u64,
     ) -> Self {
         let staged = Staged {
-            writer: LaneWriter::new(policy, me.as_str()),
+            writer: LaneWriter::new(policy, Writer::of(cluster, me.as_str())),
             batch: 0,
             tickets: BTreeMap::new(),
             durable: VecDeque::new(),
@@ -197,7 +197,7 @@ fn refused(error: StageError) -> ServiceError {
 }
 
 /// Wall clock, milliseconds since 1970.
-fn now_ms() -> u64 {
+pub(in crate::node) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -18,7 +18,7 @@ use super::view::View;
 use crate::error::ServiceError;
 use crate::model::WriteOp;
 
-pub(super) use machine::LaneMachine;
+pub(super) use machine::{LaneMachine, now_ms};
 
 /// What a host has beside its partition.
 pub(super) struct Lanes {
