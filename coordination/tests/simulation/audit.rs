@@ -163,6 +163,10 @@ impl Story {
                         request.end = Some(end);
                         self.order.push(id);
                     }
+                    // What was written there is gone with the slot, and nobody knows of the request any more.
+                    Some((_, before)) if self.damaged.contains(&before) => {
+                        request.acknowledged = Some((now, position));
+                    }
                     Some((_, before)) if before != position => {
                         return Err(format!("{id} acknowledged at {before} and at {position}"));
                     }
