@@ -63,6 +63,10 @@ pub struct Collector {
     unnamed: BTreeMap<SegmentId, Instant>,
     /// Every slot up to here is gone already, apart from what stays for good.
     swept: Option<LogPosition>,
+    /// Segments that only a snapshot keeps, at the last collection.
+    held: usize,
+    /// Whether the last collection left nothing to a later one.
+    settled: bool,
 }
 
 impl Collector {
@@ -78,6 +82,8 @@ impl Collector {
             passed: Vec::new(),
             unnamed: BTreeMap::new(),
             swept: None,
+            held: 0,
+            settled: false,
         }
     }
 
@@ -85,6 +91,13 @@ impl Collector {
     #[must_use]
     pub fn with_pins(self, pins: PinReader) -> Self {
         Self { pins, ..self }
+    }
+
+    /// Whether the last collection left nothing that a later one could remove while the manifest stays as it is, except what processes
+    /// that were replaced long ago may still upload.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.settled
     }
 
     /// Removes what may go now. `building` are segments of this owner that are not published yet, also those whose
@@ -102,8 +115,11 @@ impl Collector {
             // Deposed: the successor collects.
             return Ok(Collected::default());
         }
+        self.settled = false;
         let slots = self.collect_log(manifest.applied).await?;
         let segment_objects = self.collect_segments(building).await?;
+        let swept = self.swept.is_some_and(|swept| swept >= manifest.applied);
+        self.settled = swept && self.unnamed.is_empty() && self.held == 0;
         Ok(Collected {
             slots,
             segment_objects,
@@ -189,10 +205,13 @@ impl Collector {
             .filter(|id| !named.contains(*id) && !building.contains(*id))
             .cloned()
             .collect();
+        self.held = 0;
         if !candidates.is_empty() {
+            let before = candidates.len();
             // Read after the manifest: a snapshot that begins later reads a manifest without these ([`crate::snapshot`]).
             let pins = self.pins.of(&self.partition.collection).await?;
             candidates.retain(|id| !pins.hold(self.partition.index, id));
+            self.held = before - candidates.len();
         }
         let now = Instant::now();
         self.unnamed.retain(|id, _| candidates.contains(id));

@@ -46,6 +46,12 @@ impl Reaper {
         }
     }
 
+    /// Whether the last look found anything unfinished.
+    #[must_use]
+    pub fn is_watching(&self) -> bool {
+        !self.snapshots.is_empty() || !self.recoveries.is_empty()
+    }
+
     /// Looks once.
     ///
     /// # Errors

@@ -5,15 +5,14 @@
 //! costs a LIST and a PUT. Following costs a GET of the next number at every poll, and a LIST at every `RELIST`th: numbers
 //! have no gaps, but a follower that slept for long may find that the beginning was trimmed.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use brainy_coordination::config::EffectiveConfig;
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::events::{EventLog, Recorded};
 use brainy_coordination::types::Nonce;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Backend, Deliver, Envelope, EventMetrics, Mailbox, Pushed};
@@ -37,19 +36,31 @@ pub struct LogBackend {
     log: Arc<EventLog>,
     outgoing: Mailbox,
     /// Where events of others are taken from the log: how often.
-    follow: Option<watch::Receiver<EffectiveConfig>>,
+    follow: Option<Follow>,
     metrics: EventMetrics,
 }
 
-impl LogBackend {
-    /// Writes events into `log`; with `follow` it also hands in what others wrote, at the interval at which the assignment table
-    /// is polled.
+/// How long to wait before the next look at the log.
+pub struct Follow(Box<dyn Fn() -> Duration + Send + Sync>);
+
+impl Follow {
+    /// Asks `pause` before each look.
     #[must_use]
-    pub fn new(
-        log: Arc<EventLog>,
-        follow: Option<watch::Receiver<EffectiveConfig>>,
-        metrics: EventMetrics,
-    ) -> Self {
+    pub fn new(pause: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Self(Box::new(pause))
+    }
+}
+
+impl fmt::Debug for Follow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Follow").field(&(self.0)()).finish()
+    }
+}
+
+impl LogBackend {
+    /// Writes events into `log`; with `follow` it also hands in what others wrote.
+    #[must_use]
+    pub fn new(log: Arc<EventLog>, follow: Option<Follow>, metrics: EventMetrics) -> Self {
         Self {
             log,
             outgoing: Mailbox::new(BUFFER),
@@ -80,7 +91,7 @@ impl LogBackend {
     }
 
     /// Hands in what others write, from now on.
-    async fn read(&self, deliver: &Deliver, settings: &watch::Receiver<EffectiveConfig>) {
+    async fn read(&self, deliver: &Deliver, follow: &Follow) {
         let mut at = loop {
             match self.log.end().await {
                 Ok(end) => break end,
@@ -90,8 +101,7 @@ impl LogBackend {
         };
         let mut polls = 0_u32;
         loop {
-            let interval = settings.borrow().assignment_poll_interval_ms;
-            tokio::time::sleep(Duration::from_millis(interval)).await;
+            tokio::time::sleep((follow.0)()).await;
             polls = (polls + 1) % RELIST;
             if let Err(error) = self.read_on(deliver, &mut at, polls == 0).await {
                 self.cannot_read(&error);
@@ -161,10 +171,10 @@ impl Backend for LogBackend {
 
     async fn run(self: Arc<Self>, deliver: Deliver, stop: CancellationToken) {
         let reading = async {
-            if let Some(settings) = &self.follow {
+            if let Some(follow) = &self.follow {
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = self.read(&deliver, settings) => {}
+                    () = self.read(&deliver, follow) => {}
                 }
             }
         };
@@ -212,11 +222,7 @@ mod tests {
         fn run(name: &str, store: &Store, follows: bool) -> Self {
             let me = InstanceId::new(name).unwrap();
             let log = Arc::new(EventLog::new(store.clone(), me.clone()));
-            let often = EffectiveConfig {
-                assignment_poll_interval_ms: 50,
-                ..EffectiveConfig::default()
-            };
-            let follow = follows.then(|| watch::channel(often).1);
+            let follow = follows.then(|| Follow::new(|| Duration::from_millis(50)));
             let backend = LogBackend::new(log.clone(), follow, EventMetrics::default());
             let backend = Arc::new(backend);
             let (says, heard) = unbounded_channel();

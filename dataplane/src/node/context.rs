@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use brainy_coordination::assignment::AssignmentTable;
 use brainy_coordination::config::EffectiveConfig;
 use brainy_coordination::events::Event;
 use brainy_coordination::lease::{self, Identity, OwnerEvidence};
@@ -16,6 +17,7 @@ use super::exchange::Exchange;
 use super::machine::WriteBudget;
 use super::metrics::NodeMetrics;
 use super::presence::Presence;
+use super::quiet::Quiet;
 use super::rpc::RpcClient;
 use super::self_coordination::Planning;
 use super::view::{ClusterView, View};
@@ -62,6 +64,8 @@ pub(crate) struct Context {
     pub snapshots: Semaphore,
     /// Whether all other members tell this node what they do ([`super::pushed`]).
     pub pushed: watch::Sender<bool>,
+    /// Whether anything happens.
+    pub quiet: Arc<Quiet>,
     /// Some partition became readable and the table does not say so yet.
     pub announce_reading: Notify,
     /// A host has ended.
@@ -115,9 +119,13 @@ impl Context {
         };
         self.events
             .publish(Event::AssignmentChanged { epoch: table.epoch });
-        if self.config.coordination != Coordination::S3Polling {
-            return;
+        if self.config.coordination == Coordination::S3Polling {
+            self.ask_members_to_look(&table);
         }
+    }
+
+    /// Asks all other members to look at the table; does not wait.
+    pub(super) fn ask_members_to_look(self: &Arc<Self>, table: &AssignmentTable) {
         for (instance, member) in &table.members {
             if *instance == self.me.instance {
                 continue;
@@ -134,7 +142,10 @@ impl Context {
         let Some(table) = self.view.get().table.clone() else {
             return;
         };
-        if self.config.coordination != Coordination::S3Polling {
+        if !matches!(
+            self.config.coordination,
+            Coordination::S3Polling | Coordination::PubSub(_)
+        ) {
             return;
         }
         for (instance, member) in &table.members {

@@ -6,22 +6,23 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use brainy_coordination::assignment::MemberState;
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::dropped::{self, Removal};
 use brainy_coordination::events::EventLog;
 use brainy_coordination::snapshot::{Pins, Reaper};
-use brainy_coordination::types::{CollectionUid, InstanceId};
+use brainy_coordination::types::CollectionUid;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Node;
-use super::view::View;
+use super::quiet::watchmen;
 
 /// How often the list of dropped collections is looked at.
 const EVERY: Duration = Duration::from_secs(5);
 /// How often unfinished snapshots and recoveries are looked at.
 const REAP_EVERY: Duration = Duration::from_secs(60);
+/// How often it is looked whether there are any.
+const REAP_RARELY: Duration = Duration::from_secs(300);
 /// How often the event log is shortened.
 const TRIM_EVERY: Duration = Duration::from_secs(1800);
 /// Events that stay in it.
@@ -52,7 +53,12 @@ pub(super) async fn run(node: Node, stop: CancellationToken) {
             known.clear();
             continue;
         }
-        if reaped.elapsed() >= REAP_EVERY {
+        let every = if reaper.is_watching() {
+            REAP_EVERY
+        } else {
+            REAP_RARELY
+        };
+        if reaped.elapsed() >= every {
             reaped = Instant::now();
             match reaper.pass().await {
                 Ok(done) => {
@@ -99,19 +105,7 @@ pub(super) async fn run(node: Node, stop: CancellationToken) {
 }
 
 fn is_janitor(node: &Node) -> bool {
-    is_first_owner(&node.view().get(), &node.me().instance)
-}
-
-/// Whether `me` is the first in the table that may own partitions.
-pub(super) fn is_first_owner(view: &View, me: &InstanceId) -> bool {
-    let Some(table) = &view.table else {
-        return false;
-    };
-    let first = table
-        .members
-        .iter()
-        .find(|(_, m)| m.role.can_own() && m.state == MemberState::Active);
-    first.is_some_and(|(instance, _)| instance == me)
+    watchmen(&node.view().get()).next() == Some(&node.me().instance)
 }
 
 async fn remove(

@@ -18,6 +18,13 @@ enum News {
 }
 
 impl Node {
+    /// The owner says that a log has grown.
+    pub(super) fn log_advanced(&self, partition: &PartitionId, position: LogPosition) {
+        if let Some(host) = self.host(partition) {
+            host.log_advanced(position);
+        }
+    }
+
     /// Starts the handlers of events.
     pub(super) fn listen(&self, stop: &CancellationToken) {
         let (events, me) = (&self.0.context.events, self.me().instance.clone());

@@ -35,6 +35,9 @@ const IDLE_PART: u64 = 64;
 const DELETIONS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How often the collector runs, as a part of the grace period.
 const COLLECT_EVERY: u32 = 4;
+/// How often it runs where nothing was published since it found nothing left, as a multiple of the grace period: for what a process
+/// uploads that was paused for long and replaced.
+const COLLECT_RARELY: u32 = 6;
 
 /// Runs until `stop`, or until a successor is met.
 pub(super) async fn run(
@@ -60,6 +63,7 @@ pub(super) async fn run(
         flushed: Instant::now(),
         written: (LogPosition::default(), Instant::now()),
         collected: Instant::now(),
+        settled: None,
     };
     loop {
         tokio::select! {
@@ -115,6 +119,8 @@ struct Maintenance {
     /// How far the log was at some look, and when it was first found there.
     written: (LogPosition, Instant),
     collected: Instant,
+    /// Version of the manifest under which the collector found that nothing is left.
+    settled: Option<u64>,
 }
 
 impl Maintenance {
@@ -148,15 +154,26 @@ impl Maintenance {
         self.compact(settings.segment_merge_threshold as usize)
             .await?;
         if self.collected.elapsed() * COLLECT_EVERY >= self.context.config.gc_grace {
-            let building = self.machine.building.lock().clone();
-            let collected = self.collector.collect(&building).await.map_err(failed)?;
-            let removed = collected.slots + collected.segment_objects;
-            self.context
-                .metrics
-                .collected_objects
-                .inc_by(removed as u64);
-            self.collected = Instant::now();
+            self.collect().await?;
         }
+        Ok(())
+    }
+
+    /// Removes what nobody needs any more, unless there can be nothing: a listing costs as much as a write.
+    async fn collect(&mut self) -> Result<(), Stop> {
+        let manifest = self.owner.publisher().manifest().await;
+        let version = manifest.map_or(0, |m| m.version);
+        let rarely = self.context.config.gc_grace * COLLECT_RARELY;
+        if self.settled == Some(version) && self.collected.elapsed() < rarely {
+            return Ok(());
+        }
+        let building = self.machine.building.lock().clone();
+        let collected = self.collector.collect(&building).await.map_err(failed)?;
+        let removed = collected.slots + collected.segment_objects;
+        let metrics = &self.context.metrics;
+        metrics.collected_objects.inc_by(removed as u64);
+        self.collected = Instant::now();
+        self.settled = self.collector.is_settled().then_some(version);
         Ok(())
     }
 

@@ -21,6 +21,7 @@ mod merge;
 mod metrics;
 mod presence;
 mod pushed;
+mod quiet;
 mod read;
 mod readiness;
 mod router;
@@ -80,6 +81,7 @@ use host::Host;
 use machine::{PartitionMachine, WriteBudget};
 use metrics::NodeMetrics;
 use presence::Presence;
+use quiet::Quiet;
 use rpc::{Request, Response, RpcClient};
 use self_coordination::{Asked, Planning};
 use shares::Shares;
@@ -169,7 +171,8 @@ impl Node {
         if let Some(websocket) = &websocket {
             backends.push(websocket.clone());
         }
-        backends.extend(ways::besides_websocket(&config, &settings, &event_metrics)?);
+        let quiet = Arc::new(Quiet::new(&config, settings.clone()));
+        backends.extend(ways::besides_websocket(&config, &quiet, &event_metrics)?);
         let events = Arc::new(Bus::new(me, backends, event_metrics));
         let (planning, asked) = config.self_coordination.map(Planning::new).unzip();
         let presence = match config.role {
@@ -202,6 +205,7 @@ impl Node {
             builds: Arc::new(Semaphore::new(1)),
             snapshots: Semaphore::new(2),
             pushed: watch::Sender::new(false),
+            quiet,
             announce_reading: Notify::new(),
             hosts_changed: Notify::new(),
             stop,
@@ -259,6 +263,8 @@ impl Node {
         self.listen(&stop);
         let (node, token) = (self.clone(), stop.clone());
         tasks.spawn(async move { node.watch_pushes(token).await });
+        let (node, token) = (self.clone(), stop.clone());
+        tasks.spawn(async move { node.watch_views(token).await });
         let (node, token) = (self.clone(), stop.clone());
         tasks.spawn(async move { node.spread_configuration(token).await });
         let context = self.0.context.clone();

@@ -9,7 +9,10 @@
 //! is read off the table, so two may do it for a moment, or none until the table is read again.
 //!
 //! Pushes stay hints (design rule 9): one that is lost is found at the next rare look.
+//!
+//! Methods of coordination under which nobody can know that it was told everything: [`super::quiet`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use brainy_coordination::assignment::MemberState;
@@ -20,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::Node;
 use super::config::Coordination;
 use super::context::Context;
-use super::janitor::is_first_owner;
+use super::quiet::watchmen;
 use super::view::{Pace, View};
 use crate::events::Direction;
 use crate::events::websocket;
@@ -29,12 +32,14 @@ use crate::events::websocket;
 const EVERY: Duration = Duration::from_millis(250);
 /// Shortest pause of the one member that goes on looking.
 const WATCHMAN: Duration = Duration::from_secs(1);
+/// That of the next one, which looks in case the first is gone and nobody could tell.
+const DEPUTY: Duration = Duration::from_secs(5);
 
 impl Context {
     /// Pause before the next look at something of which members tell each other all changes, where it is `every` without that.
     pub(super) fn pause(&self, every: Duration) -> Duration {
         if !*self.pushed.borrow() {
-            return every;
+            return self.quiet.pause(every);
         }
         let rarely = self.settings.borrow().pushed_poll_interval_ms;
         every.max(Duration::from_millis(rarely))
@@ -53,31 +58,50 @@ impl Context {
     pub(super) fn view_pace(&self) -> Pace {
         let every = Duration::from_millis(self.settings.borrow().assignment_poll_interval_ms);
         let rarely = self.pause(every);
-        if *self.pushed.borrow() && self.is_watchman() {
-            return Pace {
-                table: every.max(WATCHMAN),
-                manifest: rarely,
-            };
-        }
+        let table = match self.rank() {
+            _ if rarely <= every => every,
+            Some(0) => every.max(WATCHMAN),
+            // Who is connected to the first would notice if it went.
+            Some(1) if !*self.pushed.borrow() => every.max(DEPUTY),
+            _ => rarely,
+        };
         Pace {
-            table: rarely,
+            table,
             manifest: rarely,
         }
     }
 
+    /// Pause before the next look at a log that stood still for so long.
+    pub(super) fn tail_pause(&self, silence: Duration) -> Duration {
+        let every = Duration::from_millis(self.settings.borrow().tail_poll_interval_ms);
+        if *self.pushed.borrow() {
+            return self.pause(every);
+        }
+        self.quiet.pause_after(silence, every)
+    }
+
+    /// The place of this node among those who look for the others.
+    fn rank(&self) -> Option<usize> {
+        let view = self.view.get();
+        watchmen(&view).position(|instance| *instance == self.me.instance)
+    }
+
     /// Whether this node looks for those who are told.
     fn is_watchman(&self) -> bool {
-        is_first_owner(&self.view.get(), &self.me.instance)
+        self.rank() == Some(0)
     }
 
     /// A look found another assignment table than the last one.
-    pub(super) fn table_changed(&self, view: &View) {
-        if let Some(table) = &view.table
-            && self.config.coordination == Coordination::WebSocket
-            && self.is_watchman()
-        {
+    pub(super) fn table_changed(self: &Arc<Self>, view: &View) {
+        let (Some(table), Some(rank)) = (&view.table, self.rank()) else {
+            return;
+        };
+        if self.config.coordination == Coordination::WebSocket && rank == 0 {
             self.events
                 .publish(Event::AssignmentChanged { epoch: table.epoch });
+        }
+        if self.quiet.polls() && rank < 2 {
+            self.ask_members_to_look(table);
         }
     }
 
@@ -121,6 +145,19 @@ impl Node {
         }
     }
 
+    /// Notes every change of assignments and collections.
+    pub(super) async fn watch_views(&self, stop: CancellationToken) {
+        let mut views = self.view().subscribe();
+        loop {
+            let view = views.borrow_and_update().clone();
+            self.context().quiet.seen(&view);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = views.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
     /// Tells the others of each configuration that this node takes up, if it looks for them.
     pub(super) async fn spread_configuration(&self, stop: CancellationToken) {
         let mut states = self.configuration().states();
@@ -135,9 +172,7 @@ impl Node {
                 && self.context().is_watchman()
                 && self.configuration().is_news(version)
             {
-                self.context()
-                    .events
-                    .publish(Event::ConfigurationUpdated { version });
+                self.context().hint_configuration(version);
             }
             told = version;
         }

@@ -358,6 +358,7 @@ impl Node {
 
     /// Refreshes the view between two tries. A failure to do so is not the request's failure.
     pub(super) async fn look_again(&self) {
+        self.context().quiet.stir();
         if let Err(error) = self.view().refresh().await {
             tracing::debug!(%error, "cannot refresh the view between tries");
         }

@@ -227,24 +227,40 @@ impl RpcClient {
 
     /// Tells the node at `address` to look at the assignments. Best effort.
     pub async fn hint(&self, address: &str) {
-        self.send_hint(address, b"{}".to_vec()).await;
+        let _heard = self.send_hint(address, b"{}".to_vec()).await;
     }
 
     /// Tells the node at `address` that the shared configuration has this version. Best effort.
     pub async fn hint_configuration(&self, address: &str, version: u64) {
         let body = format!("{{\"configuration\":{version}}}");
-        self.send_hint(address, body.into_bytes()).await;
+        let _heard = self.send_hint(address, body.into_bytes()).await;
     }
 
-    async fn send_hint(&self, address: &str, body: Vec<u8>) {
+    /// Tells the node at `address` that the log of a partition that it follows is acknowledged up to `position`. Says whether it heard.
+    pub(super) async fn hint_log(
+        &self,
+        address: &str,
+        partition: &PartitionId,
+        position: LogPosition,
+    ) -> bool {
+        let log = LogHint {
+            partition: partition.clone(),
+            position,
+        };
+        let body = serde_json::json!({ "log": log }).to_string();
+        self.send_hint(address, body.into_bytes()).await
+    }
+
+    async fn send_hint(&self, address: &str, body: Vec<u8>) -> bool {
         let sent = self
             .post(address, HINT_PATH, body, Duration::from_secs(1))
             .await;
         match sent {
-            Ok(answer) if answer.status.is_success() => {}
+            Ok(answer) if answer.status.is_success() => return true,
             Ok(answer) => tracing::debug!(address, status = %answer.status, "hint not taken"),
             Err(error) => tracing::debug!(address, %error, "hint not delivered"),
         }
+        false
     }
 
     async fn post(
@@ -314,6 +330,15 @@ async fn answer(State(node): State<Node>, call: AnyRequest) -> Result<Vec<u8>, S
 struct Hint {
     /// There is this version of the shared configuration; absent: look at the assignments.
     configuration: Option<u64>,
+    /// A log has grown; absent: look at the assignments.
+    log: Option<LogHint>,
+}
+
+/// Up to where a log is acknowledged.
+#[derive(Debug, Serialize, Deserialize)]
+struct LogHint {
+    partition: PartitionId,
+    position: LogPosition,
 }
 
 /// Answers when it has looked, so that whoever waits for the answer knows that this node knows.
@@ -322,6 +347,10 @@ async fn hint(State(node): State<Node>, body: Bytes) -> StatusCode {
     let hint: Hint = serde_json::from_slice(&body).unwrap_or_default();
     if let Some(version) = hint.configuration {
         node.follow_configuration(version).await;
+        return StatusCode::NO_CONTENT;
+    }
+    if let Some(log) = hint.log {
+        node.log_advanced(&log.partition, log.position);
         return StatusCode::NO_CONTENT;
     }
     match node.view().refresh().await {

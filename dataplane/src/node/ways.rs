@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use brainy_coordination::config::EffectiveConfig;
 use brainy_coordination::events::EventLog;
 use brainy_http_server::tls::TlsError;
-use tokio::sync::watch;
 
 use super::config::{Coordination, NodeConfig};
-use crate::events::log::LogBackend;
+use super::quiet::Quiet;
+use crate::events::log::{Follow, LogBackend};
 use crate::events::nats::Nats;
 use crate::events::{Backend, EventMetrics};
 
@@ -19,7 +18,7 @@ use crate::events::{Backend, EventMetrics};
 /// [`TlsError`] of the NATS server's authorities.
 pub(super) fn besides_websocket(
     config: &NodeConfig,
-    settings: &watch::Receiver<EffectiveConfig>,
+    quiet: &Arc<Quiet>,
     metrics: &EventMetrics,
 ) -> Result<Vec<Arc<dyn Backend>>, TlsError> {
     let mut all: Vec<Arc<dyn Backend>> = Vec::new();
@@ -30,7 +29,10 @@ pub(super) fn besides_websocket(
         let me = config.identity.instance.clone();
         let log = Arc::new(EventLog::new(config.store.clone(), me));
         let polled = config.coordination == Coordination::S3Polling;
-        let follow = polled.then(|| settings.clone());
+        let follow = polled.then(|| {
+            let quiet = quiet.clone();
+            Follow::new(move || quiet.pause_of_events())
+        });
         all.push(Arc::new(LogBackend::new(log, follow, metrics.clone())));
     }
     Ok(all)

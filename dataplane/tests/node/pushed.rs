@@ -12,9 +12,13 @@ use crate::support::{Cluster, Kind, WITHIN};
 
 /// How long requests are counted.
 const PERIOD: Duration = Duration::from_secs(3);
+/// Requests in it that are few.
+const RARE: u64 = 20;
+/// Shorter than the pause between rare looks.
+const SOON: Duration = Duration::from_secs(15);
 
-/// GETs of two idle nodes and four partitions in [`PERIOD`].
-async fn asked(coordination: Coordination) -> u64 {
+/// GETs of two idle nodes and four partitions in [`PERIOD`], at first, and the fewest until they are rare.
+async fn asked(coordination: Coordination) -> (u64, u64) {
     let cluster = Cluster::new();
     let kind = |role| Kind {
         role,
@@ -30,24 +34,38 @@ async fn asked(coordination: Coordination) -> u64 {
     cluster.settle(&both).await;
     let gets = || cluster.store.counts().gets.load(Ordering::Relaxed);
     // Until the connections are there, and for as long as it takes on a busy machine, looks are frequent.
-    let mut least = u64::MAX;
-    for _ in 0..5 {
+    let (mut first, mut least) = (None, u64::MAX);
+    for _ in 0..8 {
         let before = gets();
         tokio::time::sleep(PERIOD).await;
-        least = least.min(gets() - before);
-        if least < 20 {
+        let now = gets() - before;
+        first.get_or_insert(now);
+        least = least.min(now);
+        if least < RARE {
             break;
         }
     }
-    least
+    // What nobody was told of in between is.
+    a.write(10..20).await;
+    let seen = async {
+        while b.count_here().await < 20 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, seen).await.unwrap();
+    (first.unwrap_or_default(), least)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn looks_are_rare_while_all_others_push() {
-    let pushed = asked(Coordination::WebSocket).await;
-    assert!(pushed < 20, "{pushed} requests");
-    let polled = asked(Coordination::S3Polling).await;
-    assert!(polled > 20, "{polled} requests");
+    let (_, pushed) = asked(Coordination::WebSocket).await;
+    assert!(pushed < RARE, "{pushed} requests");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn looks_of_nodes_that_poll_are_rare_after_a_silence() {
+    let (polled, quiet) = asked(Coordination::S3Polling).await;
+    assert!(polled > RARE && quiet < RARE, "{polled}, then {quiet}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,12 +2,16 @@
 //!
 //! Hints only (design rule 9): what is said makes a follower look earlier, and the look decides.
 
+use std::time::Duration;
+
 use brainy_coordination::events::Event;
 use brainy_coordination::types::LogPosition;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::Host;
+use crate::node::quiet::WAKE_EVERY;
 
 /// What was said and not followed yet, and what this node said last.
 #[derive(Debug, Default)]
@@ -16,6 +20,10 @@ pub(super) struct News {
     arrived: Notify,
     /// The furthest position that this node told others of.
     told: Mutex<LogPosition>,
+    /// When followers were last asked to look.
+    woken: Mutex<Option<Instant>>,
+    /// Where the log stood at some look, and when it was first found there.
+    moved: Mutex<Option<(LogPosition, Instant)>>,
 }
 
 #[derive(Debug, Default)]
@@ -25,6 +33,28 @@ struct Heard {
 }
 
 impl News {
+    /// Whether followers have to be asked again, and notes that they are.
+    fn is_time_to_wake(&self) -> bool {
+        let mut woken = self.woken.lock();
+        let due = woken.is_none_or(|at| at.elapsed() >= WAKE_EVERY);
+        if due {
+            *woken = Some(Instant::now());
+        }
+        due
+    }
+
+    /// How long the log, which is at `position`, stood still.
+    fn silence(&self, position: LogPosition) -> Duration {
+        let mut moved = self.moved.lock();
+        match *moved {
+            Some((before, since)) if before == position => since.elapsed(),
+            _ => {
+                *moved = Some((position, Instant::now()));
+                Duration::ZERO
+            }
+        }
+    }
+
     /// Waits for something to follow.
     pub(super) async fn arrived(&self) {
         self.arrived.notified().await;
@@ -60,6 +90,15 @@ impl Host {
             partition: self.partition.clone(),
             position,
         });
+        if self.context.quiet.polls() && self.news.is_time_to_wake() {
+            self.context.wake_followers(&self.partition, position);
+        }
+    }
+
+    /// Pause before the next look at the log.
+    pub(super) fn tail_pause(&self) -> Duration {
+        let silence = self.news.silence(self.machine.state().position());
+        self.context.tail_pause(silence)
     }
 
     /// Brings a follower to where it was said that there is something new.

@@ -28,6 +28,8 @@ const RETRY: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_millis(1);
 /// How often a follower looks for segments that nobody told it of.
 const SEGMENTS_EVERY: Duration = Duration::from_secs(5);
+/// Looks at the log for each of these, at least.
+const LOOKS_A_SEGMENT: u32 = 4;
 /// Longest pause between failed steps.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -68,9 +70,7 @@ impl Host {
                 }
                 (Action::Wait, Ok(())) => {
                     pause = RETRY;
-                    let every = self.context.settings().tail_poll_interval_ms;
-                    let every = self.context.pause(Duration::from_millis(every));
-                    every.saturating_sub(looked.elapsed())
+                    self.tail_pause().saturating_sub(looked.elapsed())
                 }
                 (_, Ok(())) => {
                     pause = RETRY;
@@ -361,6 +361,11 @@ impl Host {
         }
     }
 
+    /// How often a follower looks for segments that nobody told it of: not at every look at the log, however rare.
+    fn segments_every(&self) -> Duration {
+        SEGMENTS_EVERY.max(self.tail_pause() * LOOKS_A_SEGMENT)
+    }
+
     /// Keeps a follower's freshness and segments current.
     async fn follow(&self) {
         let mut guard = self.replica.lock().await;
@@ -369,7 +374,7 @@ impl Host {
         };
         let done = match replica.catch_up().await {
             // Segments take the place of write buffers, which is never urgent: not a request at every look.
-            Ok(()) if replica.manifest_read().elapsed() >= SEGMENTS_EVERY => {
+            Ok(()) if replica.manifest_read().elapsed() >= self.segments_every() => {
                 replica.refresh().await.map(drop)
             }
             done => done,
