@@ -53,6 +53,21 @@ async fn asked(coordination: Coordination) -> (u64, u64) {
         }
     };
     tokio::time::timeout(SOON, seen).await.unwrap();
+    // As the operator does it, without a word to anybody.
+    let config = SharedConfig {
+        max_search_limit: Some(50),
+        ..SharedConfig::default()
+    };
+    let configs = ConfigStore::new(cluster.store.clone());
+    configs.publish_if_version(0, &config).await.unwrap();
+    let heard = async {
+        for node in [&a, &b] {
+            while node.node.limits().max_search_limit as u64 != 50 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    tokio::time::timeout(SOON, heard).await.unwrap();
     (first.unwrap_or_default(), least)
 }
 
