@@ -10,7 +10,7 @@ use super::*;
 use crate::engine::change::{decode, encode};
 use crate::engine::{BuildOptions, OpenOptions, Segment};
 use crate::model::{
-    CountRequest, FieldChange, PayloadSelector, ScrollRequest, UpdateMode, VectorSelector,
+    CountRequest, FieldChange, PayloadSelector, ScrollRequest, Selector, UpdateMode, VectorSelector,
 };
 
 fn schema() -> VectorSchema {

@@ -6,6 +6,7 @@ use brainy_coordination::types::LogPosition;
 use serde_json::json;
 
 use super::*;
+use crate::engine::resolve::PointView;
 use crate::model::Vector;
 
 const NOW: u64 = 1_000_000;
