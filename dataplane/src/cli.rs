@@ -179,6 +179,9 @@ pub struct Cli {
     /// Memory for segments, write buffers and queues, bytes; half of the machine's, or of the container's limit, if not given.
     #[arg(long, env = "BRAINY_MEMORY_BUDGET_BYTES", value_parser = clap::value_parser!(u64).range(67_108_864..))]
     pub memory_budget_bytes: Option<u64>,
+    /// Local disk that segment files may take, bytes; as much as there is if not given. What has no room is read from the bucket.
+    #[arg(long, env = "BRAINY_DISK_BUDGET_BYTES", value_parser = clap::value_parser!(u64).range(67_108_864..))]
+    pub disk_budget_bytes: Option<u64>,
     /// Reads that search at a time; as many as there are cores if not given.
     #[arg(long, env = "BRAINY_READ_THREADS", value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub read_threads: Option<u32>,

@@ -21,16 +21,44 @@ const MIN_THRESHOLD: usize = 2;
 /// The next merge, if one is due. A `threshold` below 2 counts as 2.
 #[must_use]
 pub fn pick_merge(segments: &[SegmentMeta], threshold: usize) -> Option<Vec<SegmentId>> {
+    pick_merge_within(segments, threshold, u64::MAX)
+}
+
+/// As [`pick_merge`], of at most `room` bytes: the smallest of a full tier that fit, if those are two at least. Where none fit, more
+/// segments remain, and reads visit all of them.
+#[must_use]
+pub fn pick_merge_within(
+    segments: &[SegmentMeta],
+    threshold: usize,
+    room: u64,
+) -> Option<Vec<SegmentId>> {
     let threshold = threshold.max(MIN_THRESHOLD);
-    let mut tiers: Vec<Vec<SegmentId>> = Vec::new();
+    let mut tiers: Vec<Vec<(u64, SegmentId)>> = Vec::new();
     for segment in segments {
         let tier = tier(segment.bytes(), threshold);
         if tiers.len() <= tier {
             tiers.resize(tier + 1, Vec::new());
         }
-        tiers[tier].push(segment.id.clone());
+        tiers[tier].push((segment.bytes(), segment.id.clone()));
     }
-    tiers.into_iter().find(|ids| ids.len() >= threshold)
+    let full = tiers.into_iter().filter(|tier| tier.len() >= threshold);
+    full.map(|tier| fitting(tier, room))
+        .find(|ids| ids.len() >= MIN_THRESHOLD)
+}
+
+/// Of a tier what fits into `room`, the smallest first; all of it in the order it came if that does.
+fn fitting(mut tier: Vec<(u64, SegmentId)>, room: u64) -> Vec<SegmentId> {
+    let sum = |tier: &[(u64, SegmentId)]| {
+        tier.iter()
+            .fold(0u64, |sum, (bytes, _)| sum.saturating_add(*bytes))
+    };
+    if sum(&tier) > room {
+        tier.sort();
+        while sum(&tier) > room {
+            tier.pop();
+        }
+    }
+    tier.into_iter().map(|(_, id)| id).collect()
 }
 
 fn tier(bytes: u64, threshold: usize) -> usize {
@@ -87,6 +115,16 @@ mod tests {
         let expected: Vec<_> = all[..4].iter().map(|s| s.id.clone()).collect();
         assert_eq!(pick_merge(&all, 4), Some(expected));
         assert_eq!(pick_merge(&[segment(u64::MAX), segment(1)], 0), None);
+    }
+
+    #[test]
+    fn what_has_no_room_is_not_merged() {
+        let all: Vec<_> = [100, 400, 200, 300].map(segment).into();
+        let picked = |room| pick_merge_within(&all, 4, room).map(|ids| ids.len());
+        assert_eq!(picked(1000), Some(4));
+        assert_eq!(picked(999), Some(3));
+        assert_eq!(picked(300), Some(2));
+        assert_eq!(picked(299), None, "one is no merge");
     }
 
     proptest! {

@@ -8,6 +8,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use brainy_index::storage::take_failure;
+
 use super::error::EngineError;
 
 /// Rows between two check points.
@@ -67,11 +69,23 @@ fn is_interrupted() -> bool {
     CURRENT.with_borrow(|current| current.as_ref().is_some_and(Interrupt::is_set))
 }
 
+/// Whether everything that this thread read of segments' files was there. What was computed from them is worthless otherwise.
+///
+/// # Errors
+/// [`EngineError::Io`] with the first that was not.
+pub(crate) fn check_reads() -> Result<(), EngineError> {
+    match take_failure() {
+        Some(error) => Err(EngineError::io("cannot read", "files of a segment", &error)),
+        None => Ok(()),
+    }
+}
+
 /// A check point.
 ///
 /// # Errors
-/// [`EngineError::Interrupted`] if the work on this thread is to stop.
+/// [`EngineError::Interrupted`] if the work on this thread is to stop, or those of [`check_reads`].
 pub(crate) fn check() -> Result<(), EngineError> {
+    check_reads()?;
     match is_interrupted() {
         true => Err(EngineError::Interrupted),
         false => Ok(()),

@@ -67,5 +67,8 @@ pub use partition::{Frozen, IncomingError, PartitionState, Stats};
 pub use query::is_similarity;
 pub use resolve::{Overlay, PointView, resolve};
 pub(crate) use schema::{check, vector_names};
-pub use segment::{Explanation, OpenOptions, Plan, Segment, SegmentBuilder};
+pub use segment::{
+    Explanation, Files, Guard, OpenOptions, Part, PartUse, Placement, Plan, Segment,
+    SegmentBuilder, open_file,
+};
 pub(crate) use target::{Target, prepare};

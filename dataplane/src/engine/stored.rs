@@ -1,6 +1,8 @@
 //! The vectors of one row, borrowed from the layer that holds it. Fields are numbered in the order of their names in the
 //! schema, dense and sparse ones each from 0 on.
 
+use std::borrow::Cow;
+
 use brainy_index::kernels::FloatPair;
 
 use crate::model::{
@@ -8,9 +10,9 @@ use crate::model::{
 };
 
 /// Dense vectors of equal length, one after the other.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct DenseRows<'a> {
-    data: &'a [f32],
+    data: Cow<'a, [f32]>,
     size: usize,
     stride: usize,
 }
@@ -18,14 +20,27 @@ pub(crate) struct DenseRows<'a> {
 impl<'a> DenseRows<'a> {
     /// Vectors of `size` components, each `stride` after the one before.
     pub(crate) fn new(data: &'a [f32], size: usize, stride: usize) -> Self {
-        Self { data, size, stride }
+        Self {
+            data: Cow::Borrowed(data),
+            size,
+            stride,
+        }
+    }
+
+    /// As [`Self::new`], of a copy.
+    pub(crate) fn owned(data: Vec<f32>, size: usize, stride: usize) -> Self {
+        Self {
+            data: Cow::Owned(data),
+            size,
+            stride,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.data.is_empty()
     }
 
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &'a [f32]> + use<'a> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         let size = self.size;
         self.data
             .chunks(self.stride.max(1))

@@ -10,8 +10,15 @@ use brainy_coordination::store::StoreError;
 use brainy_coordination::store::retry::Store;
 use brainy_coordination::types::{PartitionId, SegmentId};
 
+use brainy_index::storage::Source;
+use tokio::io::AsyncWriteExt;
+
+use super::hot::{Disk, Memory, Objects, bytes_of};
 use crate::engine::payload_index::PayloadSchema;
-use crate::engine::{EngineError, OpenOptions, Segment};
+use crate::engine::{EngineError, Files, Guard, Part, Placement, Segment, open_file};
+
+/// Fetched at a time, so that a file of any size takes no more memory.
+const PIECE: u64 = 8 << 20;
 
 /// Why a segment cannot be had.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -47,6 +54,16 @@ pub enum CacheError {
         /// What the system said.
         message: String,
     },
+    /// Nothing more can be written.
+    #[error(
+        "the local disk is full: cannot {action} {path}. Free space, enlarge the cache volume, or set --disk-budget-bytes below its size: what does not fit is then read from the bucket"
+    )]
+    DiskFull {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
     /// The file is damaged in the bucket too.
     #[error("{0}")]
     Damaged(EngineError),
@@ -56,10 +73,57 @@ pub enum CacheError {
 }
 
 /// The cache of one node.
-#[derive(Debug)]
 pub(super) struct SegmentCache {
     root: PathBuf,
     store: Store,
+    memory: Arc<Memory>,
+    disk: Disk,
+    objects: Objects,
+}
+
+/// The files of one segment on the disk, or in the bucket if they have no room there.
+pub(super) struct SegmentFiles {
+    dir: Option<PathBuf>,
+    partition: PartitionId,
+    meta: SegmentMeta,
+    memory: Arc<Memory>,
+    objects: Objects,
+    verified: bool,
+}
+
+impl Files for SegmentFiles {
+    fn source(&self, name: &str) -> std::io::Result<(Arc<dyn Source>, u64)> {
+        if let Some(dir) = &self.dir {
+            return open_file(&dir.join(name));
+        }
+        let file = self.meta.files.iter().find(|f| f.name == name);
+        let file = file.ok_or(std::io::ErrorKind::NotFound)?;
+        let key = keys::segment_file(&self.partition, &self.meta.id, name);
+        Ok((self.objects.file(key, file.bytes), file.bytes))
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.dir.as_ref().map(|dir| dir.join(name))
+    }
+
+    fn hold(&self, bytes: u64) -> Option<Guard> {
+        Some(Box::new(self.memory.try_hold(bytes)?))
+    }
+
+    fn hold_fixed(&self, bytes: u64) -> Guard {
+        Box::new(self.memory.hold(bytes))
+    }
+
+    fn is_verified(&self) -> bool {
+        self.verified
+    }
+}
+
+/// What is held of a segment that is opened to be searched, if there is memory: what searches walk. Full vectors beside codes come
+/// when they are used.
+fn first_wish(meta: &SegmentMeta) -> Placement {
+    let has_codes = meta.files.iter().any(|f| f.name.starts_with("codes-"));
+    Placement::ALL.with(Part::Vectors, !has_codes)
 }
 
 impl SegmentCache {
@@ -67,9 +131,114 @@ impl SegmentCache {
     ///
     /// # Errors
     /// The directory cannot be made.
-    pub(super) fn open(root: PathBuf, store: Store) -> Result<Self, CacheError> {
+    pub(super) fn open(
+        root: PathBuf,
+        store: Store,
+        memory: Arc<Memory>,
+        disk: Disk,
+        objects: Objects,
+    ) -> Result<Self, CacheError> {
         std::fs::create_dir_all(&root).map_err(|e| io("create", &root, &e))?;
-        Ok(Self { root, store })
+        let cache = Self {
+            root,
+            store,
+            memory,
+            disk,
+            objects,
+        };
+        cache.count_files();
+        Ok(cache)
+    }
+
+    /// The account of the disk.
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Counts what an earlier process left.
+    fn count_files(&self) {
+        let below = |dir: &Path| -> Vec<PathBuf> {
+            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).collect()
+        };
+        let name = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
+        for collection in below(&self.root) {
+            for index in below(&collection) {
+                let (Some(uid), Some(number)) = (name(&collection), name(&index)) else {
+                    continue;
+                };
+                let Ok(partition) = format!("{uid}/{number}").parse::<PartitionId>() else {
+                    continue;
+                };
+                for dir in below(&index) {
+                    if let Some(segment) = name(&dir).and_then(|n| SegmentId::new(n).ok()) {
+                        self.disk.add(&partition, &segment, bytes_of(&dir));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The files of a segment where they are now. `verified`: they were compared with their checksums before.
+    #[must_use]
+    pub(super) fn files(
+        &self,
+        partition: &PartitionId,
+        meta: &SegmentMeta,
+        verified: bool,
+    ) -> SegmentFiles {
+        let local = self.disk.has(partition, &meta.id);
+        SegmentFiles {
+            dir: local.then(|| self.dir(partition, &meta.id)),
+            partition: partition.clone(),
+            meta: meta.clone(),
+            memory: Arc::clone(&self.memory),
+            objects: self.objects.clone(),
+            verified,
+        }
+    }
+
+    /// Counts a segment that was built here.
+    pub(super) fn built(&self, partition: &PartitionId, meta: &SegmentMeta) {
+        self.disk.add(partition, &meta.id, meta.bytes());
+    }
+
+    /// Makes a segment that the disk has room for local; without room it is read from the bucket.
+    async fn localize(
+        &self,
+        partition: &PartitionId,
+        meta: &SegmentMeta,
+    ) -> Result<(), CacheError> {
+        if !self.disk.try_add(partition, &meta.id, meta.bytes()) {
+            return Ok(());
+        }
+        match self.fetch_all(partition, meta).await {
+            Err(CacheError::DiskFull { path, .. }) => {
+                tracing::warn!(path = %path.display(), segment = %meta.id, "the local disk is full: the segment is read from the bucket, which is slow");
+                self.remove(partition, &meta.id);
+                Ok(())
+            }
+            Err(error) => {
+                self.disk.remove(partition, &meta.id);
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Fetches the files of a segment that are not here.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub(super) async fn fetch_all(
+        &self,
+        partition: &PartitionId,
+        meta: &SegmentMeta,
+    ) -> Result<(), CacheError> {
+        for file in &meta.files {
+            self.fetch(partition, &meta.id, file).await?;
+        }
+        Ok(())
     }
 
     /// Where the files of a segment are kept.
@@ -104,8 +273,9 @@ impl SegmentCache {
         payload_schema: &Arc<PayloadSchema>,
     ) -> Result<Arc<Segment>, CacheError> {
         for file in &meta.files {
-            self.fetch(partition, &meta.id, file).await?;
+            check_name(file)?;
         }
+        self.localize(partition, meta).await?;
         match self
             .open_local(partition, meta, resident, payload_schema)
             .await
@@ -113,9 +283,7 @@ impl SegmentCache {
             Err(CacheError::Damaged(error)) => {
                 tracing::warn!(%partition, segment = %meta.id, %error, "fetching a damaged segment again");
                 self.remove(partition, &meta.id);
-                for file in &meta.files {
-                    self.fetch(partition, &meta.id, file).await?;
-                }
+                self.localize(partition, meta).await?;
                 self.open_local(partition, meta, resident, payload_schema)
                     .await
             }
@@ -130,11 +298,15 @@ impl SegmentCache {
         resident: bool,
         payload_schema: &Arc<PayloadSchema>,
     ) -> Result<Arc<Segment>, CacheError> {
-        let dir = self.dir(partition, &meta.id);
+        let files = self.files(partition, meta, false);
         let meta = meta.clone();
         let payload_schema = Arc::clone(payload_schema);
         let open = move || {
-            let segment = Segment::open(&dir, &meta, OpenOptions { resident })?;
+            let wish = match resident {
+                true => first_wish(&meta),
+                false => Placement::NONE,
+            };
+            let segment = Segment::open_from(&files, &meta, wish, resident)?;
             // Segments that are older than an index lack it.
             segment.index_payloads(&payload_schema)?;
             Ok(segment)
@@ -152,18 +324,15 @@ impl SegmentCache {
         segment: &SegmentId,
         file: &FileMeta,
     ) -> Result<(), CacheError> {
-        // The name comes from the bucket: it must not lead out of the cache.
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'_' || b == b'-';
-        if file.name.starts_with('.') || !file.name.bytes().all(plain) {
-            return Err(CacheError::FileName {
-                name: file.name.clone(),
-            });
-        }
+        check_name(file)?;
         let path = self.dir(partition, segment).join(&file.name);
         if std::fs::metadata(&path).is_ok_and(|m| m.len() == file.bytes) {
             return Ok(());
         }
         let key = keys::segment_file(partition, segment, &file.name);
+        if file.bytes > PIECE {
+            return self.fetch_pieces(&key, &path, file.bytes).await;
+        }
         let Some(object) = self.store.get(&key).await? else {
             return Err(CacheError::Missing { key });
         };
@@ -177,6 +346,31 @@ impl SegmentCache {
         })
         .await
         .map_err(|_| CacheError::Interrupted)?
+    }
+
+    /// Fetches a large file piece by piece.
+    async fn fetch_pieces(&self, key: &str, path: &Path, bytes: u64) -> Result<(), CacheError> {
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let created = tokio::fs::create_dir_all(parent).await;
+        created.map_err(|e| io("create", parent, &e))?;
+        let partial = path.with_extension("partial");
+        let wrote = |e: std::io::Error| io("write", &partial, &e);
+        let mut out = tokio::fs::File::create(&partial).await.map_err(wrote)?;
+        let mut at = 0;
+        while at < bytes {
+            let end = (at + PIECE).min(bytes);
+            let piece = self.store.get_range(key, at..end).await;
+            let piece = piece.map_err(|e| match e {
+                StoreError::NotFound { key } => CacheError::Missing { key },
+                other => CacheError::Store(other),
+            })?;
+            out.write_all(&piece).await.map_err(wrote)?;
+            at = end;
+        }
+        out.flush().await.map_err(wrote)?;
+        drop(out);
+        let renamed = tokio::fs::rename(&partial, path).await;
+        renamed.map_err(|e| io("rename", &partial, &e))
     }
 
     /// Uploads what [`SegmentCache::building_dir`] holds. Segment objects are written once under unique names.
@@ -203,6 +397,7 @@ impl SegmentCache {
     /// Removes the local files of one segment.
     pub(super) fn remove(&self, partition: &PartitionId, segment: &SegmentId) {
         remove_dir(&self.dir(partition, segment));
+        self.disk.remove(partition, segment);
     }
 
     /// Removes local segments of a partition that are not in `keep`.
@@ -212,16 +407,28 @@ impl SegmentCache {
             return;
         };
         for entry in entries.flatten() {
-            let kept = entry
-                .file_name()
-                .to_str()
-                .and_then(|n| SegmentId::new(n).ok())
-                .is_some_and(|id| keep.contains(&id));
-            if !kept {
-                remove_dir(&entry.path());
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|n| SegmentId::new(n).ok());
+            if id.as_ref().is_some_and(|id| keep.contains(id)) {
+                continue;
+            }
+            remove_dir(&entry.path());
+            if let Some(id) = id {
+                self.disk.remove(partition, &id);
             }
         }
     }
+}
+
+/// The name comes from the bucket: it must not lead out of the cache.
+fn check_name(file: &FileMeta) -> Result<(), CacheError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'_' || b == b'-';
+    if file.name.starts_with('.') || !file.name.bytes().all(plain) {
+        return Err(CacheError::FileName {
+            name: file.name.clone(),
+        });
+    }
+    Ok(())
 }
 
 fn remove_dir(dir: &Path) {
@@ -233,6 +440,12 @@ fn remove_dir(dir: &Path) {
 }
 
 fn io(action: &'static str, path: &Path, error: &std::io::Error) -> CacheError {
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        return CacheError::DiskFull {
+            action,
+            path: path.to_owned(),
+        };
+    }
     CacheError::Io {
         action,
         path: path.to_owned(),

@@ -48,6 +48,8 @@ pub struct NodeConfig {
     pub partitions: u32,
     /// Memory that segments, write buffers and queues may take together, in bytes.
     pub memory_budget: u64,
+    /// Local disk that segment files may take, in bytes; `None`: as much as there is. What has no room is read from the bucket.
+    pub disk_budget: Option<u64>,
     /// Reads that search at a time; others wait.
     pub read_threads: usize,
     /// Whether every hybrid takes writes for every partition, into a lane of its own.

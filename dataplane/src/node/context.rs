@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{Coordination, NodeConfig};
 use super::exchange::Exchange;
+use super::hot::{CacheMetrics, Memory};
 use super::machine::WriteBudget;
 use super::metrics::NodeMetrics;
 use super::presence::Presence;
@@ -48,6 +49,10 @@ pub(crate) struct Context {
     pub settings: watch::Receiver<EffectiveConfig>,
     /// Figures.
     pub metrics: NodeMetrics,
+    /// Memory of segments.
+    pub(super) memory: Arc<Memory>,
+    /// Figures of what is held.
+    pub(super) cache_metrics: CacheMetrics,
     /// Writes not in segments yet.
     pub budget: Arc<WriteBudget>,
     /// Memory of requests under way: bodies and what is made of them.

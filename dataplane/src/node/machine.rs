@@ -30,7 +30,9 @@ pub(crate) struct WriteBudget {
     /// What all partitions of the node hold together, taken now and then.
     pub used: AtomicU64,
     /// What they may hold together: a part of the node's memory.
-    pub limit: u64,
+    pub limit: AtomicU64,
+    /// How often that was too little: writes refused, buffers flushed early.
+    pub pressed: AtomicU64,
     /// Writes that are not applied yet.
     pub queued: ByteBudget,
     /// Hot settings; hold the limit of one partition.
@@ -205,10 +207,12 @@ impl PartitionMachine {
         let here = self.state.stats().unflushed_bytes as u64;
         let limit_here = self.budget.settings.borrow().max_unflushed_bytes;
         let all = self.budget.used.load(Ordering::Relaxed);
+        let limit = self.budget.limit.load(Ordering::Relaxed);
         let (used, limit, name) = if here >= limit_here {
             (here, limit_here, "maxUnflushedBytes of a partition")
-        } else if all >= self.budget.limit {
-            (all, self.budget.limit, "write buffers of the memory budget")
+        } else if all >= limit {
+            self.budget.pressed.fetch_add(1, Ordering::Relaxed);
+            (all, limit, "write buffers of the memory budget")
         } else {
             return Ok(());
         };

@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::host::Host;
 use super::machine::PartitionMachine;
+use super::mode::OperationalMode;
+use super::shares::Shares;
 use crate::engine::{EngineError, compaction};
 
 /// How often the owner looks whether something is due.
@@ -137,8 +139,9 @@ impl Maintenance {
         let settings = self.context.settings();
         let unflushed = self.machine.state().stats().unflushed_bytes;
         let old = self.flushed.elapsed() >= Duration::from_millis(settings.flush_interval_ms);
+        let budget = &self.context.budget;
         let over_budget =
-            self.context.budget.used.load(Ordering::Relaxed) * 2 > self.context.budget.limit;
+            budget.used.load(Ordering::Relaxed) * 2 > budget.limit.load(Ordering::Relaxed);
         let unflushed = unflushed as u64;
         let long = self.replay_length() >= MAX_REPLAY;
         let asked = self.machine.must_flush();
@@ -146,6 +149,9 @@ impl Maintenance {
         if unflushed >= settings.flush_bytes
             || (unflushed > 0 && (old || over_budget || long || asked || idle))
         {
+            if over_budget && unflushed < settings.flush_bytes {
+                budget.pressed.fetch_add(1, Ordering::Relaxed);
+            }
             self.flush().await?;
             self.flushed = Instant::now();
         } else if long || asked {
@@ -218,16 +224,35 @@ impl Maintenance {
         }
     }
 
+    fn building_share(&self) -> u64 {
+        let config = &self.context.config;
+        Shares::of(OperationalMode::of(config.role), config.memory_budget).building
+    }
+
+    /// Bytes of segments that may be merged at a time: about what building takes, and what the result takes on the disk.
+    fn room_for_merges(&self) -> u64 {
+        let memory = self.building_share() + self.context.memory.free();
+        memory.min(self.machine.cache().disk().free())
+    }
+
     /// Merges segments of similar size into one.
     async fn compact(&mut self, threshold: usize) -> Result<(), Stop> {
         let Some(manifest) = self.owner.publisher().manifest().await else {
             return Ok(());
         };
-        let Some(chosen) = compaction::pick_merge(&manifest.segments, threshold) else {
+        let room = self.room_for_merges();
+        let chosen = compaction::pick_merge_within(&manifest.segments, threshold, room);
+        let Some(chosen) = chosen else {
             return Ok(());
         };
         let chosen: BTreeSet<SegmentId> = chosen.into_iter().collect();
         let inputs: Vec<SegmentId> = chosen.iter().cloned().collect();
+        let merged = manifest.segments.iter();
+        let merged = merged.filter(|s| chosen.contains(&s.id));
+        // Meanwhile nothing else gets it: neither parts of segments nor another merge.
+        let bytes: u64 = merged.map(SegmentMeta::bytes).sum();
+        let beyond = bytes.saturating_sub(self.building_share());
+        let _held = self.context.memory.hold(beyond);
         let machine = self.machine.clone();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let long_ago = now.unwrap_or_default().saturating_sub(DELETIONS_KEPT);
@@ -266,6 +291,9 @@ impl Maintenance {
         if !matches!(built, Ok(Some(_))) {
             self.machine.building.lock().remove(&id);
             cache.remove(&self.partition, &id);
+        }
+        if let Ok(Some(built)) = &built {
+            cache.built(&self.partition, built);
         }
         built.map_err(failed)
     }

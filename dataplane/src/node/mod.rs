@@ -11,6 +11,7 @@ mod configuration;
 mod context;
 mod exchange;
 mod host;
+mod hot;
 mod janitor;
 mod lane;
 mod listen;
@@ -19,6 +20,7 @@ mod maintain;
 mod membership;
 mod merge;
 mod metrics;
+mod mode;
 mod presence;
 mod pushed;
 mod quiet;
@@ -63,6 +65,7 @@ pub use config::{Coordination, NodeConfig};
 pub use exchange::{ExchangeConfig, PeerConfig};
 pub use host::HostStatus;
 pub use membership::Membership;
+pub use mode::{CacheStrategy, OperationalMode, Promotion};
 pub use self_coordination::SelfCoordination;
 pub(crate) use snapshots::civil;
 pub(crate) use view::View;
@@ -78,6 +81,7 @@ use configuration::Configuration;
 use context::Context;
 use exchange::Exchange;
 use host::Host;
+use hot::{CacheMetrics, Disk, Memory, Objects};
 use machine::{PartitionMachine, WriteBudget};
 use metrics::NodeMetrics;
 use presence::Presence;
@@ -115,6 +119,8 @@ pub struct Node(Arc<Inner>);
 struct Inner {
     context: Arc<Context>,
     cache: Arc<SegmentCache>,
+    /// Memory of the blocks that the cache keeps of the bucket.
+    _blocks: hot::Held,
     hosts: RwLock<BTreeMap<PartitionId, Arc<Host>>>,
     registry: Mutex<Registry>,
     configuration: Configuration,
@@ -133,7 +139,28 @@ impl Node {
         watcher: ConfigWatcher,
         mut registry: Registry,
     ) -> Result<Self, StartError> {
-        let cache = SegmentCache::open(config.data_dir.join("segments"), config.store.clone())?;
+        let mode = OperationalMode::of(config.role);
+        let shares = Shares::of(mode, config.memory_budget);
+        let cache_metrics = CacheMetrics::register(&mut registry);
+        let memory = Memory::new(shares.cache);
+        // Blocks of files in the bucket, where some are read from there.
+        let blocks = match config.disk_budget {
+            Some(_) => config.memory_budget / 32,
+            None => 1 << 20,
+        };
+        let blocks_held = memory.hold(blocks);
+        let objects = Objects::new(
+            config.store.clone(),
+            blocks,
+            cache_metrics.remote_reads.clone(),
+        );
+        let cache = SegmentCache::open(
+            config.data_dir.join("segments"),
+            config.store.clone(),
+            Arc::clone(&memory),
+            Disk::new(config.disk_budget),
+            objects,
+        )?;
         snapshots::clear_scratch(&config.data_dir)?;
         let metrics = NodeMetrics::register(&mut registry);
         let exchange = Exchange::open(&config.exchange, &config.data_dir, &mut registry)?;
@@ -142,14 +169,17 @@ impl Node {
         let configuration = Configuration::new(watcher.clone(), &mut registry);
         let admission = AdmissionMetrics::register(&mut registry);
         let Shares {
+            cache: _,
             buffers,
+            building: _,
             queued_writes,
             requests,
             calls,
-        } = Shares::of(config.memory_budget);
+        } = shares;
         let budget = Arc::new(WriteBudget {
             used: AtomicU64::new(0),
-            limit: buffers,
+            limit: AtomicU64::new(buffers),
+            pressed: AtomicU64::new(0),
             queued: ByteBudget::new("queued writes", queued_writes, admission.clone()),
             settings: settings.clone(),
             metrics: admission.clone(),
@@ -197,6 +227,8 @@ impl Node {
             rpc: RpcClient::new(config.cluster_key.clone(), config.tls.clone()),
             settings,
             metrics,
+            memory,
+            cache_metrics,
             budget,
             requests: ByteBudget::new("requests", requests, admission.clone()),
             calls: ByteBudget::new("requests of other nodes", calls, admission.clone()),
@@ -214,6 +246,7 @@ impl Node {
         let node = Self(Arc::new(Inner {
             context,
             cache: Arc::new(cache),
+            _blocks: blocks_held,
             hosts: RwLock::default(),
             registry: Mutex::new(registry),
             configuration,
@@ -258,6 +291,8 @@ impl Node {
         tasks.spawn(async move { node.announce_reading(token).await });
         let (node, token) = (self.clone(), stop.clone());
         tasks.spawn(async move { node.keep_budget(token).await });
+        let (node, token) = (self.clone(), stop.clone());
+        tasks.spawn(hot::run(node, token));
         let (node, token) = (self.clone(), stop.clone());
         tasks.spawn(async move { janitor::run(node, token).await });
         self.listen(&stop);

@@ -47,6 +47,7 @@ impl Alone {
             gc_grace: Duration::from_secs(600),
             partitions: 2,
             memory_budget: 256 << 20,
+            disk_budget: None,
             read_threads: 2,
             multi_writer: false,
             conflict_resolution: Default::default(),

@@ -175,6 +175,7 @@ impl Cluster {
             gc_grace: Duration::from_secs(600),
             partitions: 4,
             memory_budget: 256 << 20,
+            disk_budget: None,
             read_threads: 2,
             multi_writer,
             conflict_resolution: policy,

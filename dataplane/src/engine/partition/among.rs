@@ -3,6 +3,7 @@
 use crate::engine::error::EngineError;
 use crate::engine::filter::{CompiledFilter, Subject};
 use crate::engine::formula::CompiledFormula;
+use crate::engine::interrupt;
 use crate::engine::payload;
 use crate::engine::query::{Query, Target};
 use crate::engine::stored;
@@ -123,7 +124,9 @@ impl Snapshot {
             if let Some(row) = row.filter(|row| view.is_live(*row, self.tick)) {
                 let has_vector =
                     &|name: &str| stored::has(segment.schema(), &segment.vectors(row), name);
-                return read(Subject { id, has_vector }, segment.payload(row));
+                let payload = segment.payload(row);
+                interrupt::check_reads()?;
+                return read(Subject { id, has_vector }, &payload);
             }
         }
         Ok(None)
@@ -144,7 +147,11 @@ impl Snapshot {
             };
             return match query.filter {
                 Some(filter) if !segment.matches(row, filter)? => Ok(None),
-                _ => Ok(query.distance(&segment.vectors(row))),
+                _ => {
+                    let distance = query.distance(&segment.vectors(row));
+                    interrupt::check_reads()?;
+                    Ok(distance)
+                }
             };
         }
         Ok(None)

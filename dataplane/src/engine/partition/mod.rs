@@ -15,6 +15,7 @@ mod install;
 mod layers;
 mod listing;
 mod merge;
+mod place;
 mod read;
 mod states;
 

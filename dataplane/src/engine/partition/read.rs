@@ -1,5 +1,6 @@
 //! Reading points: by id, in id order, by filter, by distance.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::ops::Bound;
@@ -72,12 +73,18 @@ impl Snapshot {
                 .find_row(id)
                 .filter(|row| view.is_live(*row, self.tick))
             {
+                let vectors = wanted
+                    .wants_any()
+                    .then(|| stored::collect(segment.schema(), &segment.vectors(row), wanted));
+                let payload = match selection.wants_any() {
+                    true => segment.payload(row),
+                    false => Cow::default(),
+                };
+                interrupt::check_reads()?;
                 return Ok(Some(Found {
                     version: segment.version(row),
-                    payload: cut(segment.payload(row))?,
-                    vectors: wanted
-                        .wants_any()
-                        .then(|| stored::collect(segment.schema(), &segment.vectors(row), wanted)),
+                    payload: cut(&payload)?,
+                    vectors,
                 }));
             }
         }

@@ -8,6 +8,7 @@ use brainy_coordination::types::{LogPosition, SegmentId};
 use brainy_index::dense::BuildOptions;
 
 use crate::engine::error::EngineError;
+use crate::engine::interrupt;
 use crate::engine::payload;
 use crate::engine::payload_index::{Indexer, PayloadSchema};
 use crate::engine::schema::prepare;
@@ -175,7 +176,9 @@ impl SegmentBuilder {
     /// Those of [`Self::push`].
     pub(crate) fn push_row(&mut self, source: &Arc<Segment>, row: u32) -> Result<(), EngineError> {
         let (id, version) = (source.row_id(row), source.version(row));
-        self.push(id, version, source.payload(row), &source.vectors(row))?;
+        self.push(id, version, &source.payload(row), &source.vectors(row))?;
+        // Before anything of it is written for good.
+        interrupt::check_reads()?;
         self.keep_row_state(source.row_state(row));
         for writer in &mut self.dense {
             writer.came_from(source, row);

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use brainy_coordination::partition::{FileMeta, SegmentMeta};
@@ -14,6 +14,8 @@ use brainy_index::IndexError;
 use brainy_index::storage::Storage;
 
 use crate::engine::error::EngineError;
+
+use super::placement::Files;
 
 /// Format version of all files of a segment.
 const VERSION: u32 = 2;
@@ -115,19 +117,41 @@ impl FileWriter {
     }
 }
 
+/// Bytes read at a time: of an object in a bucket a request's worth.
+const BLOCK: usize = 1 << 20;
+
+/// Where the bytes of a part are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// In memory of their own.
+    Memory,
+    /// Mapped, where the file is local.
+    Mapped,
+    /// Where they are.
+    No,
+}
+
 /// A file of a segment, with what the manifest says of it.
 pub(super) struct Stored<'m> {
     pub(super) path: PathBuf,
+    files: &'m dyn Files,
     meta: &'m FileMeta,
     magic: [u8; 8],
 }
 
 impl<'m> Stored<'m> {
     /// Finds a file of `segment`; absent if the segment has none of this kind.
-    pub(super) fn find(dir: &Path, segment: &'m SegmentMeta, kind: &Kind) -> Option<Self> {
+    pub(super) fn find(
+        files: &'m dyn Files,
+        segment: &'m SegmentMeta,
+        kind: &Kind,
+    ) -> Option<Self> {
         let meta = segment.files.iter().find(|f| f.name == kind.name)?;
+        let name = kind.name.as_ref();
+        let remote = || PathBuf::from(format!("{}/{name} in the bucket", segment.id));
         Some(Self {
-            path: dir.join(kind.name.as_ref()),
+            path: files.path(name).unwrap_or_else(remote),
+            files,
             meta,
             magic: kind.magic,
         })
@@ -135,13 +159,13 @@ impl<'m> Stored<'m> {
 
     /// Finds a file that every segment has.
     pub(super) fn require(
-        dir: &Path,
+        files: &'m dyn Files,
         segment: &'m SegmentMeta,
         kind: &Kind,
     ) -> Result<Self, EngineError> {
-        Self::find(dir, segment, kind).ok_or_else(|| {
+        Self::find(files, segment, kind).ok_or_else(|| {
             EngineError::damaged(
-                dir.join(kind.name.as_ref()),
+                PathBuf::from(kind.name.as_ref()),
                 "the partition manifest does not list it for its segment",
             )
         })
@@ -163,8 +187,7 @@ impl<'m> Stored<'m> {
             ErrorKind::NotFound => self.damaged("it is missing"),
             _ => EngineError::io("cannot read", &self.path, &e),
         };
-        let mut file = File::open(&self.path).map_err(cannot_read)?;
-        let size = file.metadata().map_err(cannot_read)?.len();
+        let (source, size) = self.files.source(&self.meta.name).map_err(cannot_read)?;
         if size != self.meta.bytes {
             return Err(self.damaged(format!(
                 "it has {size} bytes, {} were written",
@@ -175,17 +198,19 @@ impl<'m> Stored<'m> {
             return Err(self.damaged("it is shorter than a header"));
         }
         let mut header = [0u8; HEADER];
-        file.read_exact(&mut header).map_err(cannot_read)?;
+        source.read_at(0, &mut header).map_err(cannot_read)?;
         let mut crc32c = crc32c::crc32c(&header);
-        let mut file = BufReader::with_capacity(0, file);
-        let mut block = vec![0u8; (1 << 18) / N * N];
+        let longest = usize::try_from(size).unwrap_or(BLOCK).min(BLOCK);
+        let mut block = vec![0u8; longest.next_multiple_of(N)];
         let mut kept = 0;
-        loop {
-            let count = file.read(&mut block[kept..]).map_err(cannot_read)?;
-            if count == 0 {
-                break;
-            }
-            crc32c = crc32c::crc32c_append(crc32c, &block[kept..kept + count]);
+        let mut at = HEADER as u64;
+        while at < size {
+            let count = usize::try_from(size - at).unwrap_or(BLOCK);
+            let count = count.min(block.len() - kept);
+            let piece = &mut block[kept..kept + count];
+            source.read_at(at, piece).map_err(cannot_read)?;
+            at += count as u64;
+            crc32c = crc32c::crc32c_append(crc32c, piece);
             let (whole, rest) = block[..kept + count].as_chunks::<N>();
             each(whole);
             let (from, rest) = (whole.len() * N, rest.len());
@@ -210,16 +235,36 @@ impl<'m> Stored<'m> {
         Ok(bytes)
     }
 
-    /// The contents, verified: held in memory if they are to be `resident`, else mapped from the file.
-    pub(super) fn storage(&self, resident: bool) -> Result<Storage, EngineError> {
+    /// The contents, verified: where they are to be, or left in the file if there is no memory for them.
+    pub(super) fn storage(&self, hold: Hold) -> Result<Storage, EngineError> {
         let cannot = |e: std::io::Error| EngineError::io("cannot load", &self.path, &e);
         let length = self.meta.bytes.saturating_sub(HEADER as u64);
         let length = usize::try_from(length).map_err(|_| self.damaged("it is too long"))?;
-        if !resident {
-            self.stream(|_: &[[u8; 64]]| {})?;
-            let file = File::open(&self.path).map_err(cannot)?;
-            return Storage::map(&file, HEADER as u64, length).map_err(cannot);
-        }
+        let guard = match hold {
+            Hold::No => None,
+            Hold::Memory | Hold::Mapped => self.files.hold(self.meta.bytes),
+        };
+        let local = self.files.path(&self.meta.name);
+        let mapped = local.filter(|_| hold == Hold::Mapped);
+        let guard = match (guard, mapped) {
+            (Some(guard), None) => guard,
+            (guard, mapped) => {
+                if !self.files.is_verified() {
+                    self.stream(|_: &[[u8; 64]]| {})?;
+                }
+                return match (guard, mapped) {
+                    (Some(guard), Some(path)) => {
+                        let file = File::open(path).map_err(cannot)?;
+                        let map = Storage::map(&file, HEADER as u64, length);
+                        Ok(map.map_err(cannot)?.guarded(guard))
+                    }
+                    _ => {
+                        let (source, _) = self.files.source(&self.meta.name).map_err(cannot)?;
+                        Ok(Storage::paged(source, HEADER as u64, length))
+                    }
+                };
+            }
+        };
         let mut storage = Storage::zeroed(length).map_err(cannot)?;
         let mut rest = storage.bytes_mut();
         self.stream(|blocks: &[[u8; 1]]| {
@@ -228,7 +273,7 @@ impl<'m> Stored<'m> {
             taken.copy_from_slice(block);
             rest = left;
         })?;
-        Ok(storage)
+        Ok(storage.guarded(guard))
     }
 
     /// The error for contents that are not what an index expects.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::error::EngineError;
 use crate::engine::filter::CompiledFilter;
+use crate::engine::interrupt;
 use crate::engine::payload_index::{Answer, Asked, Indexer, PayloadIndex, PayloadSchema};
 
 use super::{Segment, plan};
@@ -24,7 +25,9 @@ impl Segment {
         if !missing.fields.is_empty() {
             let mut indexer = Indexer::new(&missing)?;
             for row in 0..self.rows() as u32 {
-                indexer.add(self.payload(row))?;
+                let payload = self.payload(row);
+                interrupt::check_reads()?;
+                indexer.add(&payload)?;
             }
             fitting.join(indexer.finish()?);
         }

@@ -68,7 +68,9 @@ impl Segment {
             if !matching.counts(row)? {
                 continue;
             }
-            for value in values::ordered(path, self.payload(row), order.values)? {
+            let payload = self.payload(row);
+            interrupt::check_reads()?;
+            for value in values::ordered(path, &payload, order.values)? {
                 if !order.is_before_start(value) {
                     best.push(Place::of_value(self.row_id(row), value));
                 }
@@ -126,7 +128,9 @@ impl Segment {
         let within = within.unwrap_or_else(|| RowSet::all(self.rows()));
         for row in within.iter() {
             interrupt::check_at(row)?;
-            for value in values::counted(path, self.payload(row), wanted)? {
+            let payload = self.payload(row);
+            interrupt::check_reads()?;
+            for value in values::counted(path, &payload, wanted)? {
                 *counts.entry(value).or_default() += 1;
             }
         }

@@ -16,6 +16,7 @@ mod dense;
 mod format;
 mod indexed;
 mod listing;
+mod placement;
 mod plan;
 mod rows;
 mod search;
@@ -24,11 +25,14 @@ mod sparse;
 mod sparse_index;
 mod states;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use brainy_coordination::partition::SegmentMeta;
 use brainy_coordination::types::{LogPosition, SegmentId};
+use brainy_index::storage::Storage;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -37,25 +41,37 @@ use crate::model::{DenseParams, PointId, VectorSchema};
 use super::error::EngineError;
 use super::fields::Fields;
 use super::filter::{CompiledFilter, Subject};
+use super::interrupt;
 use super::payload;
 use super::payload_index::PayloadIndex;
 use super::stored::{self, DenseRows, RowVectors, SparseRef};
 use dense::DenseField;
-use format::{PAYLOAD_INDEX, PAYLOADS, ROWS, STATES, Stored};
+use format::{Hold, PAYLOAD_INDEX, PAYLOADS, ROWS, STATES, Stored};
+use placement::{Directory, Uses};
 use rows::RowTable;
 use sparse::SparseField;
 use sparse_index::TermIndex;
 use states::States;
 
 pub use builder::{GRAPH_ROWS, SegmentBuilder};
+pub use placement::{Files, Guard, Part, PartUse, Placement, open_file};
 pub(crate) use plan::reads_instead;
 pub use plan::{Explanation, Plan};
 
 /// How to open a segment.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenOptions {
-    /// Whether what searches walk is held in memory. Who never searches leaves it in its files, mapped, for merges.
+    /// Whether what searches walk is held in memory. Who never searches leaves it in its files.
     pub resident: bool,
+}
+
+impl OpenOptions {
+    fn wish(self) -> Placement {
+        match self.resident {
+            true => Placement::ALL,
+            false => Placement::NONE,
+        }
+    }
 }
 
 /// An open segment.
@@ -65,7 +81,7 @@ pub struct Segment {
     /// What it presents: the schema that it was written with, or that of the collection as it is now.
     schema: Arc<VectorSchema>,
     table: Arc<RowTable>,
-    payloads: Arc<Vec<u8>>,
+    payloads: Arc<Storage>,
     states: Arc<States>,
     dense: Vec<Arc<DenseField>>,
     sparse: Vec<Arc<SparseField>>,
@@ -74,6 +90,18 @@ pub struct Segment {
     payload_index: Arc<RwLock<Arc<PayloadIndex>>>,
     /// Held while indexes are built.
     indexing: Arc<Mutex<()>>,
+    uses: Arc<Uses>,
+    /// Accounts for what is held in any case.
+    _fixed: Arc<Fixed>,
+}
+
+/// See [`Files::hold_fixed`].
+struct Fixed(#[expect(dead_code, reason = "dropped with the segment")] Guard);
+
+impl std::fmt::Debug for Fixed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fixed")
+    }
 }
 
 /// The vectors of a row.
@@ -113,7 +141,21 @@ impl Segment {
     /// # Errors
     /// [`EngineError::Damaged`], [`EngineError::UnknownFormat`] or [`EngineError::Io`], naming the file.
     pub fn open(dir: &Path, meta: &SegmentMeta, options: OpenOptions) -> Result<Self, EngineError> {
-        let rows_file = Stored::require(dir, meta, &ROWS)?;
+        Self::open_from(&Directory(dir), meta, options.wish(), options.resident)
+    }
+
+    /// As [`Self::open`], wherever the files are, with the parts that are to be held and for which there is memory. Only with
+    /// `searched` can sparse vectors be searched for.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn open_from(
+        files: &dyn Files,
+        meta: &SegmentMeta,
+        wish: Placement,
+        searched: bool,
+    ) -> Result<Self, EngineError> {
+        let rows_file = Stored::require(files, meta, &ROWS)?;
         let (table, head) =
             RowTable::decode(&rows_file.read()?).map_err(|e| rows_file.damaged(e))?;
         let (rows, tombstones) = (table.ids.len(), table.tombstones.len());
@@ -125,42 +167,45 @@ impl Segment {
                 meta.rows, meta.tombstones
             )));
         }
-        let payload_file = Stored::require(dir, meta, &PAYLOADS)?;
-        let payloads = payload_file.read()?;
+        let payload_file = Stored::require(files, meta, &PAYLOADS)?;
+        let payloads = payload_file.storage(match wish.holds(Part::Payloads) {
+            true => Hold::Memory,
+            false => Hold::No,
+        })?;
         if payloads.len() as u64 != table.ends.last().copied().unwrap_or(0) {
             return Err(payload_file.damaged("its length is not that of all payloads"));
         }
         let fields = head.schema.vectors.values().zip(&head.dense).enumerate();
         let dense = fields
             .map(|(field, (params, head))| {
-                DenseField::open(dir, meta, (field, *params, head), rows, options).map(Arc::new)
+                DenseField::open(files, meta, (field, *params, head), rows, wish).map(Arc::new)
             })
             .collect::<Result<_, _>>()?;
         let fields = head.sparse.iter().enumerate();
         let sparse = fields
-            .map(|(field, count)| SparseField::open(dir, meta, field, *count, rows).map(Arc::new))
+            .map(|(field, count)| SparseField::open(files, meta, field, *count, rows).map(Arc::new))
             .collect::<Result<_, _>>()?;
         let fields = head.sparse.iter().enumerate();
         let terms = fields
             .map(|(field, count)| {
-                let index = sparse_index::open(dir, meta, field, *count, options)?;
+                let index = sparse_index::open(files, meta, field, *count, searched)?;
                 Ok(index.map(Arc::new))
             })
             .collect::<Result<_, EngineError>>()?;
-        let payload_index = match Stored::find(dir, meta, &PAYLOAD_INDEX) {
+        let payload_index = match Stored::find(files, meta, &PAYLOAD_INDEX) {
             Some(file) => {
                 let words = file.read_u64s()?;
                 PayloadIndex::decode(&words, rows).map_err(|e| file.damaged(e))?
             }
             None => PayloadIndex::default(),
         };
-        let states = match Stored::find(dir, meta, &STATES) {
+        let states = match Stored::find(files, meta, &STATES) {
             Some(file) => {
                 States::decode(&file.read()?, rows, tombstones).map_err(|e| file.damaged(e))?
             }
             None => States::default(),
         };
-        Ok(Self {
+        let mut segment = Self {
             meta: Arc::new(meta.clone()),
             schema: Arc::new(head.schema),
             table: Arc::new(table),
@@ -171,6 +216,53 @@ impl Segment {
             terms,
             payload_index: Arc::new(RwLock::new(Arc::new(payload_index))),
             indexing: Arc::default(),
+            uses: Arc::default(),
+            _fixed: Arc::new(Fixed(Box::new(()))),
+        };
+        let fixed = files.hold_fixed(segment.fixed_bytes() as u64);
+        segment._fixed = Arc::new(Fixed(fixed));
+        Ok(segment)
+    }
+
+    /// The same segment with its parts where `wish` says, as far as there is memory; with `anew` those that are not held are opened
+    /// again, from wherever the files are now.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn placed(
+        &self,
+        files: &dyn Files,
+        wish: Placement,
+        anew: bool,
+    ) -> Result<Self, EngineError> {
+        let dense = self.dense.iter().map(|field| {
+            let placed = field.placed(files, &self.meta, wish, anew)?;
+            Ok(Arc::new(placed))
+        });
+        let dense = dense.collect::<Result<_, EngineError>>()?;
+        let (hold, is_paged) = (wish.holds(Part::Payloads), self.payloads.is_paged());
+        let payloads = match (hold, is_paged) {
+            (true, false) => Arc::clone(&self.payloads),
+            (false, true) if !anew => Arc::clone(&self.payloads),
+            _ => {
+                let file = Stored::require(files, &self.meta, &PAYLOADS)?;
+                let hold = if hold { Hold::Memory } else { Hold::No };
+                Arc::new(file.storage(hold)?)
+            }
+        };
+        Ok(Self {
+            meta: Arc::clone(&self.meta),
+            schema: Arc::clone(&self.schema),
+            table: Arc::clone(&self.table),
+            payloads,
+            states: Arc::clone(&self.states),
+            dense,
+            sparse: self.sparse.clone(),
+            terms: self.terms.clone(),
+            payload_index: Arc::clone(&self.payload_index),
+            indexing: Arc::clone(&self.indexing),
+            uses: Arc::clone(&self.uses),
+            _fixed: Arc::clone(&self._fixed),
         })
     }
 
@@ -206,6 +298,8 @@ impl Segment {
             terms: terms.collect(),
             payload_index: Arc::clone(&self.payload_index),
             indexing: Arc::clone(&self.indexing),
+            uses: Arc::clone(&self.uses),
+            _fixed: Arc::clone(&self._fixed),
         })
     }
 
@@ -250,7 +344,7 @@ impl Segment {
         let per_row = size_of::<PointId>() + size_of::<LogPosition>() + size_of::<u64>();
         self.rows() * per_row
             + self.table.tombstones.len() * size_of::<(PointId, LogPosition)>()
-            + self.payloads.len()
+            + self.payloads.memory_bytes()
             + self.states.memory_bytes()
             + self
                 .dense
@@ -283,14 +377,22 @@ impl Segment {
         SegmentRow { segment: self, row }
     }
 
-    pub(crate) fn payload(&self, row: u32) -> &[u8] {
+    /// The payload of a row. Where it is read from a file, [`interrupt::check_reads`] says afterwards whether it was there.
+    pub(crate) fn payload(&self, row: u32) -> Cow<'_, [u8]> {
+        self.uses.payloads.fetch_add(1, Ordering::Relaxed);
         let row = row as usize;
         let start = if row == 0 {
             0
         } else {
             self.table.ends[row - 1] as usize
         };
-        &self.payloads[start..self.table.ends[row] as usize]
+        let range = start..self.table.ends[row] as usize;
+        if self.payloads.is_paged() {
+            let mut bytes = vec![0; range.len()];
+            self.payloads.read_into(start, &mut bytes);
+            return Cow::Owned(bytes);
+        }
+        Cow::Borrowed(&self.payloads.as_bytes()[range])
     }
 
     /// The state of a row that was written where several instances write.
@@ -356,7 +458,11 @@ impl Segment {
     pub(crate) fn matches(&self, row: u32, filter: &CompiledFilter) -> Result<bool, EngineError> {
         let fields = match filter.keys() {
             [] => crate::model::Payload::new(),
-            keys => payload::decode_keys(self.payload(row), keys)?,
+            keys => {
+                let bytes = self.payload(row);
+                interrupt::check_reads()?;
+                payload::decode_keys(&bytes, keys)?
+            }
         };
         let point = Subject {
             id: self.row_id(row),

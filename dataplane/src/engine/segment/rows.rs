@@ -134,7 +134,14 @@ impl RowTable {
                 "its length does not fit {rows} rows and {tombstones} tombstones"
             ));
         }
-        let mut table = Self::default();
+        // The length fits, so there are as many.
+        let (count, deleted) = (rows as usize, tombstones as usize);
+        let mut table = Self {
+            ids: Vec::with_capacity(count),
+            versions: Vec::with_capacity(count),
+            ends: Vec::with_capacity(count),
+            tombstones: Vec::with_capacity(deleted),
+        };
         for _ in 0..rows {
             table.ids.push(input.id()?);
             table.versions.push(input.version()?);

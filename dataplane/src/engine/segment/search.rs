@@ -1,6 +1,7 @@
 //! Searching one segment: payload indexes choose candidates, the plan chooses between comparing with them and walking a graph.
 
 use std::cell::Cell;
+use std::sync::atomic::Ordering;
 
 use brainy_index::dense::{Index, Rescore, Search};
 use brainy_index::near::{Near, TopK};
@@ -200,6 +201,17 @@ impl<'w> Indexed<'w> {
 impl Segment {
     /// The nearest matching rows of those that `live` lets through (all, without), nearest first.
     pub(crate) fn search(
+        &self,
+        query: &Query<'_>,
+        live: Option<&dyn Fn(u32) -> bool>,
+    ) -> Result<Vec<Near>, EngineError> {
+        self.uses.searches.fetch_add(1, Ordering::Relaxed);
+        let found = self.search_parts(query, live)?;
+        interrupt::check_reads()?;
+        Ok(found)
+    }
+
+    fn search_parts(
         &self,
         query: &Query<'_>,
         live: Option<&dyn Fn(u32) -> bool>,

@@ -18,6 +18,7 @@ use crate::engine::error::EngineError;
 use crate::engine::stored::SparseRef;
 
 use super::format::{FileWriter, Input, Kind, Stored};
+use super::placement::Files;
 
 fn file(field: usize) -> Kind {
     Kind::of_field("sparse", field, "bin", *b"BRNYSPRS")
@@ -66,7 +67,7 @@ impl SparseField {
 
     /// Reads and verifies field number `field`, of which `count` of `rows` rows have a vector.
     pub(super) fn open(
-        dir: &Path,
+        files: &dyn Files,
         meta: &SegmentMeta,
         field: usize,
         count: u64,
@@ -75,7 +76,7 @@ impl SparseField {
         if count == 0 {
             return Ok(Self::default());
         }
-        let file = Stored::require(dir, meta, &file(field))?;
+        let file = Stored::require(files, meta, &file(field))?;
         let read = Self::decode(&file.read()?, rows).map_err(|e| file.damaged(e))?;
         if read.len() as u64 != count {
             return Err(file.damaged("its number of vectors is not that of the segment"));
@@ -169,7 +170,8 @@ mod tests {
             newest: LogPosition::default(),
             files: vec![written],
         };
-        let open = |count, rows| SparseField::open(dir.path(), &meta, 3, count, rows);
+        let files = super::super::placement::Directory(dir.path());
+        let open = |count, rows| SparseField::open(&files, &meta, 3, count, rows);
         let read = open(3, 8).unwrap();
         assert_eq!(read.of_row(0).unwrap().indices, [3, 9]);
         assert_eq!(read.of_row(2).unwrap().indices, [0u32; 0]);

@@ -13,10 +13,11 @@ use crate::engine::filter::CompiledFilter;
 use crate::engine::terms::Frequencies;
 use crate::model::SparseVector;
 
+use super::Segment;
 use super::format::{FileWriter, Kind, Stored};
+use super::placement::Files;
 use super::search::Matching;
 use super::sparse::SparseField;
-use super::{OpenOptions, Segment};
 
 /// The index of one field.
 pub(super) type TermIndex = SparseIndex<Vec<u8>>;
@@ -53,16 +54,16 @@ fn build(vectors: &SparseField) -> Result<Vec<u8>, SparseError> {
 /// Reads and verifies the index of field number `field`, of which `count` rows have a vector. Who never searches has no use
 /// for it.
 pub(super) fn open(
-    dir: &Path,
+    files: &dyn Files,
     meta: &SegmentMeta,
     field: usize,
     count: u64,
-    options: OpenOptions,
+    searched: bool,
 ) -> Result<Option<TermIndex>, EngineError> {
-    if count == 0 || !options.resident {
+    if count == 0 || !searched {
         return Ok(None);
     }
-    let file = Stored::require(dir, meta, &file(field))?;
+    let file = Stored::require(files, meta, &file(field))?;
     SparseIndex::open(file.read()?)
         .map(Some)
         .map_err(|e| file.damaged(e.to_string()))

@@ -14,13 +14,14 @@ use brainy_coordination::lease::{self, Lease, OwnerEvidence, TakeReason};
 use brainy_coordination::owner::{Finished, Owner, Stopped};
 use brainy_coordination::replica::{Replica, ReplicaError};
 use brainy_coordination::takeover::TakeoverError;
-use brainy_coordination::wal::{AppenderConfig, WalError};
+use brainy_coordination::wal::WalError;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::maintain;
 use super::{Host, Machine, WRITE_QUEUE};
+use crate::node::mode::OperationalMode;
 
 /// How often a successor asks again, and a failed step is tried again at first.
 const RETRY: Duration = Duration::from_millis(50);
@@ -259,8 +260,8 @@ impl Host {
             }
         };
         let epoch = ownership.epoch();
-        let (owner, task) =
-            Owner::start(replica, ownership, AppenderConfig::default(), WRITE_QUEUE);
+        let appender = OperationalMode::of(self.context.config.role).appender();
+        let (owner, task) = Owner::start(replica, ownership, appender, WRITE_QUEUE);
         {
             let mut state = self.state.lock();
             state.owner = Some(owner.clone());
