@@ -179,7 +179,8 @@ pub struct Cli {
     /// Memory for segments, write buffers and queues, bytes; half of the machine's, or of the container's limit, if not given.
     #[arg(long, env = "BRAINY_MEMORY_BUDGET_BYTES", value_parser = clap::value_parser!(u64).range(67_108_864..))]
     pub memory_budget_bytes: Option<u64>,
-    /// Local disk that segment files may take, bytes; as much as there is if not given. What has no room is read from the bucket.
+    /// Local disk that segment files may take, bytes. What has no room is read from the bucket. If not given, nine tenths of the file system
+    /// of --data-dir in a cluster; without limit standalone.
     #[arg(long, env = "BRAINY_DISK_BUDGET_BYTES", value_parser = clap::value_parser!(u64).range(67_108_864..))]
     pub disk_budget_bytes: Option<u64>,
     /// Reads that search at a time; as many as there are cores if not given.
@@ -429,6 +430,17 @@ impl Cli {
             .unwrap_or_else(|| memory::available(Path::new("/")).map_or(2 << 30, |m| m / 2))
     }
 
+    /// Bytes of local disk to use; `None`: as much as there is.
+    #[must_use]
+    pub fn disk_budget(&self) -> Option<u64> {
+        let size = || {
+            self.cluster_role()?;
+            let system = rustix::fs::statvfs(&self.data_dir).ok()?;
+            Some(system.f_blocks.saturating_mul(system.f_frsize) / 10 * 9)
+        };
+        self.disk_budget_bytes.or_else(size)
+    }
+
     /// Reads that search at a time.
     #[must_use]
     pub fn read_threads(&self) -> usize {
@@ -540,6 +552,20 @@ mod tests {
         }
         let alone = Cli::try_parse_from(["brainyd"]).unwrap();
         assert_eq!(alone.advertised(everywhere).unwrap(), "0.0.0.0:6333");
+    }
+
+    #[test]
+    fn the_disk_is_limited_in_a_cluster_and_by_who_asks() {
+        let most = |args: &[&str]| node(args).unwrap().disk_budget();
+        let there = std::env::temp_dir();
+        let there = there.to_str().unwrap();
+        let args = ["--instance", "w-0", "--data-dir", there];
+        assert!(most(&args).is_some_and(|bytes| bytes > 0));
+        let asked = [&args[..], &["--disk-budget-bytes", "100000000"]].concat();
+        assert_eq!(most(&asked), Some(100_000_000));
+        assert!(node(&["--instance", "w-0", "--disk-budget-bytes", "1"]).is_err());
+        let alone = Cli::try_parse_from(["brainyd"]).unwrap();
+        assert_eq!(alone.disk_budget(), None);
     }
 
     #[test]

@@ -241,7 +241,7 @@ async fn start(cli: &Cli, log: LogHandle) -> Result<Running, Failure> {
         gc_grace: cli.gc_grace(),
         partitions: cli.default_partitions(),
         memory_budget: cli.memory_budget(),
-        disk_budget: cli.disk_budget_bytes,
+        disk_budget: cli.disk_budget(),
         read_threads: cli.read_threads(),
         multi_writer: cli.multi_writer,
         conflict_resolution: cli.conflict_resolution,

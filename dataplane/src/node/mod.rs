@@ -119,8 +119,6 @@ pub struct Node(Arc<Inner>);
 struct Inner {
     context: Arc<Context>,
     cache: Arc<SegmentCache>,
-    /// Memory of the blocks that the cache keeps of the bucket.
-    _blocks: hot::Held,
     hosts: RwLock<BTreeMap<PartitionId, Arc<Host>>>,
     registry: Mutex<Registry>,
     configuration: Configuration,
@@ -143,15 +141,10 @@ impl Node {
         let shares = Shares::of(mode, config.memory_budget);
         let cache_metrics = CacheMetrics::register(&mut registry);
         let memory = Memory::new(shares.cache);
-        // Blocks of files in the bucket, where some are read from there.
-        let blocks = match config.disk_budget {
-            Some(_) => config.memory_budget / 32,
-            None => 1 << 20,
-        };
-        let blocks_held = memory.hold(blocks);
         let objects = Objects::new(
             config.store.clone(),
-            blocks,
+            config.memory_budget / 32,
+            Arc::clone(&memory),
             cache_metrics.remote_reads.clone(),
         );
         let cache = SegmentCache::open(
@@ -246,7 +239,6 @@ impl Node {
         let node = Self(Arc::new(Inner {
             context,
             cache: Arc::new(cache),
-            _blocks: blocks_held,
             hosts: RwLock::default(),
             registry: Mutex::new(registry),
             configuration,

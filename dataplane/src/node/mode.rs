@@ -2,8 +2,8 @@
 //!
 //! | mode | cache | write buffers | moves into the cache |
 //! |---|---|---|---|
-//! | reader | 80% | 5% | whatever a search touches, and what fits; nothing expires |
-//! | writer | 20% | 35% | nothing: what merges read, they read once |
+//! | reader | 80% | 4% | whatever a search touches, and what fits; nothing expires |
+//! | writer | 20% | 33% | nothing: what merges read, they read once |
 //! | hybrid, standalone | 50%, moves between 30 and 60 | 15%, what the cache does not have of 65 | what is read again |
 
 use brainy_coordination::assignment::Role;

@@ -24,9 +24,9 @@ impl Shares {
     pub(super) fn of(mode: OperationalMode, budget: u64) -> Self {
         // cache, buffers, building, queued writes, requests, calls
         let thousandths: [u64; 6] = match mode {
-            OperationalMode::Reader => [800, 50, 0, 10, 70, 70],
-            OperationalMode::Writer => [200, 350, 200, 100, 75, 75],
-            OperationalMode::Hybrid => [500, 150, 100, 90, 80, 80],
+            OperationalMode::Reader => [800, 40, 0, 10, 90, 60],
+            OperationalMode::Writer => [200, 330, 185, 100, 110, 75],
+            OperationalMode::Hybrid => [500, 150, 60, 85, 125, 80],
         };
         let [cache, buffers, building, queued_writes, requests, calls] =
             thousandths.map(|part| budget / 1000 * part);

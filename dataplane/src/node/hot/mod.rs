@@ -13,7 +13,7 @@ mod work;
 
 pub(super) use disk::Disk;
 pub(super) use disk::bytes_of;
-pub(super) use memory::{Held, Memory};
+pub(super) use memory::Memory;
 pub(super) use metrics::CacheMetrics;
 pub(super) use remote::Objects;
 pub(super) use work::run;

@@ -1,14 +1,14 @@
 //! What is worth its bytes: a pure function.
 //!
 //! Things (parts of segments in memory, segments on the disk) are taken in the order of their reads per byte, recent reads counting
-//! more, until the room is full. What is in already counts for a quarter more, so that things of about equal use do not change
+//! more, until the room is full. What is in already counts for half as much again, so that things of about equal use do not change
 //! places, and one pass over everything (a scan, a scroll) moves nothing: it reads all of them alike. Parts that nobody read are
 //! ordered by how often a search would.
 
 use crate::node::mode::Promotion;
 
 /// What is in counts for so many times its reads.
-const STAYS: f64 = 1.25;
+const STAYS: f64 = 1.5;
 /// A part that nobody read counts for so many searches.
 const IDLE: f64 = 1e-6;
 

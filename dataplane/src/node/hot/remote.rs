@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use super::memory::{Held, Memory};
+
 /// What is read at a time at least: a request takes about as long for a part of it.
 const BLOCK: u64 = 256 << 10;
 
@@ -27,12 +29,17 @@ pub(in crate::node) struct Objects {
 }
 
 impl Objects {
-    /// Reads from `store`, keeping `limit` bytes of blocks. `reads` counts requests.
-    pub(in crate::node) fn new(store: Store, limit: u64, reads: Counter) -> Self {
+    /// Reads from `store`, keeping `limit` bytes of blocks, which are taken of `memory` with the first. `reads` counts requests.
+    pub(in crate::node) fn new(
+        store: Store,
+        limit: u64,
+        memory: Arc<Memory>,
+        reads: Counter,
+    ) -> Self {
         Self {
             store,
             runtime: Handle::current(),
-            blocks: Arc::new(Mutex::new(Blocks::new(limit))),
+            blocks: Arc::new(Mutex::new(Blocks::new(limit, memory))),
             reads,
         }
     }
@@ -141,15 +148,20 @@ type Name = (Arc<str>, u64);
 /// Blocks that were read, first in first out with a second chance for those that were used again.
 struct Blocks {
     limit: u64,
+    memory: Arc<Memory>,
+    /// All of `limit`, from the first block on.
+    held: Option<Held>,
     bytes: u64,
     all: HashMap<Name, (Bytes, bool)>,
     order: VecDeque<Name>,
 }
 
 impl Blocks {
-    fn new(limit: u64) -> Self {
+    fn new(limit: u64, memory: Arc<Memory>) -> Self {
         Self {
             limit,
+            memory,
+            held: None,
             bytes: 0,
             all: HashMap::new(),
             order: VecDeque::new(),
@@ -166,6 +178,8 @@ impl Blocks {
         if bytes.len() as u64 > self.limit || self.all.contains_key(&name) {
             return;
         }
+        let (memory, limit) = (&self.memory, self.limit);
+        self.held.get_or_insert_with(|| memory.hold(limit));
         while self.bytes + bytes.len() as u64 > self.limit {
             let Some(oldest) = self.order.pop_front() else {
                 break;
@@ -196,7 +210,7 @@ mod tests {
 
     #[test]
     fn blocks_that_are_used_again_stay() {
-        let mut blocks = Blocks::new(30);
+        let mut blocks = Blocks::new(30, Memory::new(100));
         let name = |n: u64| -> Name { ("k".into(), n) };
         for n in 0..3 {
             blocks.insert(name(n), Bytes::from(vec![0; 10]));
@@ -207,6 +221,7 @@ mod tests {
         blocks.insert(name(4), Bytes::from(vec![0; 31]));
         assert!(blocks.get(&name(4)).is_none());
         assert_eq!((blocks.bytes, blocks.all.len()), (30, 3));
+        assert_eq!(blocks.memory.held(), 30);
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -215,7 +230,7 @@ mod tests {
         let bytes: Vec<u8> = (0..BLOCK * 2 + 100).map(|i| (i % 251) as u8).collect();
         store.put("a", bytes.clone().into()).await.unwrap();
         let reads = Counter::default();
-        let objects = Objects::new(store, BLOCK * 2, reads.clone());
+        let objects = Objects::new(store, BLOCK * 2, Memory::new(BLOCK * 4), reads.clone());
         let file = objects.file("a".to_owned(), bytes.len() as u64);
         for (from, len) in [
             (0, 10),

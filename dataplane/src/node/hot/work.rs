@@ -282,13 +282,16 @@ impl Work {
         let room = limit.saturating_sub(others);
         let wanted = plan(&candidates, room, Promotion::AfterSearches(1));
         let pairs = || open.iter().zip(candidates.iter().zip(&wanted));
-        for (open, _) in pairs().filter(|(_, (c, wanted))| c.held && !**wanted) {
+        for (open, (c, _)) in pairs().filter(|(_, (c, wanted))| c.held && !**wanted) {
             // What is mapped would keep its file.
             let wish = open.segment.placement().with(Part::Vectors, false);
             disk.remove(&open.partition, open.segment.id());
             if self.place(open, &open.segment, wish, true).await.is_some() {
                 cache.remove(&open.partition, open.segment.id());
                 self.node.context().cache_metrics.disk_evictions.inc();
+            } else {
+                // Its files are there until its manifest drops it.
+                disk.add(&open.partition, open.segment.id(), c.bytes);
             }
         }
         for (open, _) in pairs().filter(|(_, (c, wanted))| !c.held && **wanted) {
