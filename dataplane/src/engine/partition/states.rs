@@ -13,6 +13,7 @@ use brainy_coordination::types::LogPosition;
 
 use crate::engine::Change;
 use crate::engine::error::EngineError;
+use crate::engine::interrupt;
 use crate::engine::memtable::Newest;
 use crate::engine::merging::{self, state_error};
 use crate::engine::payload;
@@ -57,10 +58,13 @@ impl Snapshot {
         match entry {
             Entry::Row(row, _) => {
                 let vectors = segment.vectors(row);
+                let vectors = stored::collect(segment.schema(), &vectors, &VectorSelector::All);
+                let payload = segment.payload(row);
+                interrupt::check_reads()?;
                 let point = Point {
                     id,
-                    payload: payload::decode(segment.payload(row))?,
-                    vectors: stored::collect(segment.schema(), &vectors, &VectorSelector::All),
+                    payload: payload::decode(&payload)?,
+                    vectors,
                 };
                 outcome(Some(point), segment.row_state(row)).map(Some)
             }
