@@ -22,11 +22,8 @@ pub mod kubelet;
 pub mod kubernetes;
 pub mod load;
 pub mod manifest;
-<<<<<<< HEAD
-pub mod nats;
-=======
 pub mod modes_bench;
->>>>>>> 3dc2be2 (bench-modes: a writer and a reader beside a hybrid; docs of modes; the disk of a cluster's node is limited by its file system)
+pub mod nats;
 pub mod operator_bench;
 pub mod probe;
 pub mod process;

@@ -139,7 +139,7 @@ impl Maintenance {
         let settings = self.context.settings();
         let unflushed = self.machine.state().stats().unflushed_bytes;
         let old = self.flushed.elapsed() >= Duration::from_millis(settings.flush_interval_ms);
-        let budget = &self.context.budget;
+        let budget = Arc::clone(&self.context.budget);
         let over_budget =
             budget.used.load(Ordering::Relaxed) * 2 > budget.limit.load(Ordering::Relaxed);
         let unflushed = unflushed as u64;
