@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use brainy_tests::client::{Client, Point, Read};
-use brainy_tests::load::{Row, random_rows};
+use brainy_tests::history::Row;
+use brainy_tests::load::random_rows;
 use brainy_tests::standalone::Standalone;
 use brainy_tests::wait::{holds, until};
 use reqwest::Method;

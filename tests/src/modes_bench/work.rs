@@ -12,7 +12,8 @@ use super::{Args, say};
 use crate::HarnessError;
 use crate::client::{Client, Point, Read};
 use crate::cluster::LocalCluster;
-use crate::load::{Row, random_rows};
+use crate::history::Row;
+use crate::load::random_rows;
 use crate::manifest::Manifest;
 use crate::wait::{holds, until};
 
