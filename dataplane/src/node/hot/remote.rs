@@ -206,7 +206,7 @@ impl Blocks {
 mod tests {
     use super::*;
     use brainy_coordination::store::retry::RetryPolicy;
-    use brainy_coordination::store::sim::SimS3;
+    use brainy_coordination::store::sim::SimBucket;
 
     #[test]
     fn blocks_that_are_used_again_stay() {
@@ -226,7 +226,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn any_range_of_an_object_is_read_and_what_is_not_there_is_an_error() {
-        let store = Store::new(SimS3::new(1).client("a"), RetryPolicy::default());
+        let store = Store::new(SimBucket::new(1).client("a"), RetryPolicy::default());
         let bytes: Vec<u8> = (0..BLOCK * 2 + 100).map(|i| (i % 251) as u8).collect();
         store.put("a", bytes.clone().into()).await.unwrap();
         let reads = Counter::default();
