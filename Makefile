@@ -237,7 +237,7 @@ bench-config: setup-build ## Shared configuration: from the acknowledgement to 5
 bench-modes: PROFILE = release
 bench-modes: setup-build ## A writer and a reader beside a hybrid: searches, writes, and both at once, as ratios
 	$(CARGO) build $(CARGO_FLAGS) --profile $(PROFILE) --package brainy-dataplane --package brainy-operator --package brainy-tests --bins
-	exec $(BIN)/brainy-bench-modes $(ARGS)
+	exec $(BIN)/brainy-bench-modes --write $(ARGS)
 
 # Only its own crates, which link little: a release build of the whole workspace takes ten minutes.
 .PHONY: bench-index

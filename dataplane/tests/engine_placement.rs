@@ -187,6 +187,7 @@ fn answers_are_the_same_wherever_the_parts_are() {
         let mut partition = Partition::new(quantization);
         let wanted = partition.answers();
         let held: u64 = partition.state.stats().memory_bytes as u64;
+        assert!(partition.state.is_in_memory());
         for part in Part::ALL {
             partition.place(Placement::NONE.with(part, true));
             assert_eq!(partition.answers(), wanted, "{quantization:?} {part:?}");
@@ -194,6 +195,7 @@ fn answers_are_the_same_wherever_the_parts_are() {
             assert_eq!(partition.answers(), wanted, "{quantization:?} {part:?}");
         }
         partition.place(Placement::NONE);
+        assert!(!partition.state.is_in_memory());
         assert_eq!(partition.answers(), wanted);
         assert!((partition.state.stats().memory_bytes as u64) < held / 2);
 

@@ -203,13 +203,15 @@ impl Storage {
         }
     }
 
-    /// As [`Self::try_read_into`], for the middle of a computation: an error is kept for [`take_failure`], and `out` is zeros.
+    /// As [`Self::try_read_into`], for the middle of a computation: an error is kept for [`take_failure`], and `out` is zeros. So
+    /// it is from then on, without asking the source again, until the error is taken: the rest of a computation that is worthless
+    /// must not wait for a medium that does not answer.
     pub fn read_into(&self, at: usize, out: &mut [u8]) {
-        if let Err(error) = self.try_read_into(at, out) {
+        if FAILURE.with_borrow(Option::is_some) {
             out.fill(0);
-            FAILURE.with_borrow_mut(|failure| {
-                failure.get_or_insert(error);
-            });
+        } else if let Err(error) = self.try_read_into(at, out) {
+            out.fill(0);
+            FAILURE.set(Some(error));
         }
     }
 
@@ -294,9 +296,14 @@ mod tests {
         assert_eq!(storage.load().unwrap().as_bytes(), &bytes[64..]);
         storage.read_into(130, &mut piece);
         assert_eq!(piece, [0; 10]);
+        // Until that is told nothing is read.
+        storage.read_into(0, &mut piece);
+        assert_eq!(piece, [0; 10]);
         let error = take_failure().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         assert!(take_failure().is_none());
+        storage.read_into(0, &mut piece);
+        assert_eq!(piece, bytes[64..74]);
         drop(storage);
         assert_eq!(Arc::strong_count(&dropped), 1);
     }

@@ -99,13 +99,12 @@ impl Vectors {
         })
     }
 
-    /// What is stored, padding included.
+    /// What is stored, padding included; none of what is paged.
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        if self.is_paged() {
-            return &[];
-        }
-        &self.storage.as_bytes()[..self.rows * self.stride * 4]
+        let length = self.rows * self.stride * 4;
+        self.storage.as_bytes().get(..length).unwrap_or_default()
     }
 
     /// Whether they are not in memory: [`Self::read_rows`] reads them then, and what borrows them has none.
@@ -158,11 +157,11 @@ impl Vectors {
     #[must_use]
     #[inline]
     pub fn floats(&self) -> &[f32] {
-        if self.rows == 0 || self.is_paged() {
+        match self.as_bytes() {
             // No bytes have no place and so no alignment.
-            return &[];
+            [] => &[],
+            bytes => bytemuck::cast_slice(bytes),
         }
-        bytemuck::cast_slice(self.as_bytes())
     }
 
     /// A row.

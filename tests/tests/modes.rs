@@ -112,6 +112,7 @@ async fn four_times_the_memory_and_the_disk_is_searched_within_both() {
             .await
             .unwrap();
         let empty = resident(brainyd.process.pid());
+        let peak = Peak::of(brainyd.process.pid());
         let client = brainyd.client();
         client
             .create_collection("things", DIMENSIONS, Some(2))
@@ -138,6 +139,17 @@ async fn four_times_the_memory_and_the_disk_is_searched_within_both() {
         })
         .await
         .unwrap();
+        let most = peak.end();
+        eprintln!(
+            "empty {} MiB, peak of writes {} MiB",
+            empty / MIB,
+            most / MIB
+        );
+        assert!(
+            most <= empty + BUDGET + BUDGET / 10,
+            "{} MiB were resident while writes came",
+            most / MIB
+        );
         brainyd.process.kill().await.unwrap();
         empty
     };

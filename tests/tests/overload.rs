@@ -102,9 +102,9 @@ async fn a_flood_is_answered_with_429_within_the_memory_budget_and_loses_nothing
     assert!(met.written > 0 && met.searched > 0, "{met:?}");
     assert!(met.searches_refused > 0, "the flood was too small: {met:?}");
     assert!(met.writes_refused > 0, "the flood was too small: {met:?}");
-    // Anonymous memory: pages of mapped segments are the kernel's to take back. A quarter is room for what the allocator keeps besides.
-    let allowed = before + BUDGET + BUDGET / 4;
-    assert!(anonymous <= allowed, "{} MiB were taken", anonymous / MIB);
+    // Mapped segments included, which count against the budget in full.
+    let allowed = before + BUDGET + BUDGET / 10;
+    assert!(most <= allowed, "{} MiB were taken", most / MIB);
 
     let verdict = history.verify(&client, "things").await.unwrap();
     assert!(verdict.is_clean() && verdict.distinct > 0, "{verdict:?}");

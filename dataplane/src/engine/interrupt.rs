@@ -51,6 +51,8 @@ impl Interrupt {
             }
         }
         let _restore = Restore(CURRENT.replace(Some(self.clone())));
+        // What the work before left on this thread, having ended in a panic or early, is nobody's failure now.
+        let _earlier = take_failure();
         work()
     }
 }
@@ -65,16 +67,18 @@ impl Drop for OnDrop {
     }
 }
 
-fn is_interrupted() -> bool {
+/// Whether the work on this thread is to stop.
+pub(crate) fn is_interrupted() -> bool {
     CURRENT.with_borrow(|current| current.as_ref().is_some_and(Interrupt::is_set))
 }
 
 /// Whether everything that this thread read of segments' files was there. What was computed from them is worthless otherwise.
 ///
 /// # Errors
-/// [`EngineError::Io`] with the first that was not.
+/// [`EngineError::Io`] with the first that was not; [`EngineError::Interrupted`] if the work was to stop before that.
 pub(crate) fn check_reads() -> Result<(), EngineError> {
     match take_failure() {
+        Some(_) if is_interrupted() => Err(EngineError::Interrupted),
         Some(error) => Err(EngineError::io("cannot read", "files of a segment", &error)),
         None => Ok(()),
     }
@@ -113,6 +117,7 @@ pub(crate) fn goes_on_at(row: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use brainy_index::storage::Storage;
 
     #[test]
     fn only_work_of_its_scope_is_stopped() {
@@ -128,6 +133,27 @@ mod tests {
             assert!(check().is_err());
         });
         assert!(check().is_ok());
+    }
+
+    #[test]
+    fn a_read_that_failed_is_told_once_and_not_to_the_next_work_on_the_thread() {
+        let missing = || {
+            let source = std::fs::File::open("/dev/null").unwrap();
+            Storage::paged(Arc::new(source), 0, 8).read_into(0, &mut [0; 8]);
+        };
+        let interrupt = Interrupt::default();
+        interrupt.scope(|| {
+            missing();
+            assert!(matches!(check(), Err(EngineError::Io { .. })));
+            assert!(check().is_ok());
+            missing();
+        });
+        interrupt.scope(|| assert!(check().is_ok()));
+        interrupt.set();
+        interrupt.scope(|| {
+            missing();
+            assert!(matches!(check_reads(), Err(EngineError::Interrupted)));
+        });
     }
 
     #[test]

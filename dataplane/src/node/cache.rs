@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use brainy_coordination::keys;
 use brainy_coordination::partition::{FileMeta, SegmentMeta};
@@ -275,17 +276,16 @@ impl SegmentCache {
         for file in &meta.files {
             check_name(file)?;
         }
-        self.localize(partition, meta).await?;
-        match self
-            .open_local(partition, meta, resident, payload_schema)
-            .await
-        {
+        let open = || async {
+            self.localize(partition, meta).await?;
+            self.open_local(partition, meta, resident, payload_schema)
+                .await
+        };
+        match open().await {
             Err(CacheError::Damaged(error)) => {
                 tracing::warn!(%partition, segment = %meta.id, %error, "fetching a damaged segment again");
                 self.remove(partition, &meta.id);
-                self.localize(partition, meta).await?;
-                self.open_local(partition, meta, resident, payload_schema)
-                    .await
+                open().await
             }
             done => done,
         }
@@ -331,16 +331,17 @@ impl SegmentCache {
         }
         let key = keys::segment_file(partition, segment, &file.name);
         if file.bytes > PIECE {
-            return self.fetch_pieces(&key, &path, file.bytes).await;
+            return self.fetch_pieces(&key, &path, file).await;
         }
         let Some(object) = self.store.get(&key).await? else {
             return Err(CacheError::Missing { key });
         };
+        check_sum(file, &path, crc32c::crc32c(&object.body))?;
         // The file appears under its name only when it is whole.
         tokio::task::spawn_blocking(move || {
             let parent = path.parent().unwrap_or(Path::new("."));
             std::fs::create_dir_all(parent).map_err(|e| io("create", parent, &e))?;
-            let partial = path.with_extension("partial");
+            let partial = partial(&path);
             std::fs::write(&partial, &object.body).map_err(|e| io("write", &partial, &e))?;
             std::fs::rename(&partial, &path).map_err(|e| io("rename", &partial, &e))
         })
@@ -349,13 +350,32 @@ impl SegmentCache {
     }
 
     /// Fetches a large file piece by piece.
-    async fn fetch_pieces(&self, key: &str, path: &Path, bytes: u64) -> Result<(), CacheError> {
+    async fn fetch_pieces(
+        &self,
+        key: &str,
+        path: &Path,
+        file: &FileMeta,
+    ) -> Result<(), CacheError> {
         let parent = path.parent().unwrap_or(Path::new("."));
         let created = tokio::fs::create_dir_all(parent).await;
         created.map_err(|e| io("create", parent, &e))?;
-        let partial = path.with_extension("partial");
-        let wrote = |e: std::io::Error| io("write", &partial, &e);
-        let mut out = tokio::fs::File::create(&partial).await.map_err(wrote)?;
+        let partial = partial(path);
+        let fetched = self.fetch_into(key, &partial, file.bytes).await;
+        let fetched = fetched.and_then(|crc32c| check_sum(file, path, crc32c));
+        if let Err(error) = fetched {
+            // Half a file is worth nothing, and may be what fills the disk.
+            let _gone = tokio::fs::remove_file(&partial).await;
+            return Err(error);
+        }
+        let renamed = tokio::fs::rename(&partial, path).await;
+        renamed.map_err(|e| io("rename", &partial, &e))
+    }
+
+    /// Writes an object into a file; its checksum.
+    async fn fetch_into(&self, key: &str, file: &Path, bytes: u64) -> Result<u32, CacheError> {
+        let wrote = |e: std::io::Error| io("write", file, &e);
+        let mut out = tokio::fs::File::create(file).await.map_err(wrote)?;
+        let mut crc32c = 0;
         let mut at = 0;
         while at < bytes {
             let end = (at + PIECE).min(bytes);
@@ -364,13 +384,12 @@ impl SegmentCache {
                 StoreError::NotFound { key } => CacheError::Missing { key },
                 other => CacheError::Store(other),
             })?;
+            crc32c = crc32c::crc32c_append(crc32c, &piece);
             out.write_all(&piece).await.map_err(wrote)?;
             at = end;
         }
         out.flush().await.map_err(wrote)?;
-        drop(out);
-        let renamed = tokio::fs::rename(&partial, path).await;
-        renamed.map_err(|e| io("rename", &partial, &e))
+        Ok(crc32c)
     }
 
     /// Uploads what [`SegmentCache::building_dir`] holds. Segment objects are written once under unique names.
@@ -400,6 +419,12 @@ impl SegmentCache {
         self.disk.remove(partition, segment);
     }
 
+    /// Removes what is here of partitions that nobody here works with any more.
+    pub(super) fn remove_partition(&self, partition: &PartitionId) {
+        remove_dir(&self.root.join(partition.to_string()));
+        self.disk.remove_partition(partition);
+    }
+
     /// Removes local segments of a partition that are not in `keep`.
     pub(super) fn retain(&self, partition: &PartitionId, keep: &BTreeSet<SegmentId>) {
         let dir = self.root.join(partition.to_string());
@@ -418,6 +443,22 @@ impl SegmentCache {
             }
         }
     }
+}
+
+/// Where a file is until it is whole: nobody else's, as two may fetch the same at a time.
+fn partial(path: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    path.with_extension(format!("{number}.partial"))
+}
+
+/// Whether what was fetched is what was written.
+fn check_sum(file: &FileMeta, path: &Path, crc32c: u32) -> Result<(), CacheError> {
+    if crc32c == file.crc32c {
+        return Ok(());
+    }
+    let reason = "the bytes that the bucket sent are not those that were written";
+    Err(CacheError::Damaged(EngineError::damaged(path, reason)))
 }
 
 /// The name comes from the bucket: it must not lead out of the cache.
@@ -452,3 +493,7 @@ fn io(action: &'static str, path: &Path, error: &std::io::Error) -> CacheError {
         message: error.to_string(),
     }
 }
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

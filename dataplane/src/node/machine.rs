@@ -306,7 +306,11 @@ impl Machine for PartitionMachine {
             let before = std::mem::replace(&mut staged.schema, schema.version);
             staged.overlay.forget_dropped(&schema, before);
         }
-        let refused = |e: EngineError| ServiceError::BadRequest(e.to_string());
+        let refused = |e: EngineError| match e {
+            // What the write changes could not be read.
+            EngineError::Io { .. } => ServiceError::Unavailable(e.to_string()),
+            e => ServiceError::BadRequest(e.to_string()),
+        };
         let changes = resolve(&op, &staged.overlay.over(&self.state)).map_err(refused)?;
         for change in &changes {
             if let Change::Put(point) = change {

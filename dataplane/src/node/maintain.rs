@@ -14,9 +14,11 @@ use brainy_coordination::owner::Owner;
 use brainy_coordination::partition::{PublishError, SegmentMeta};
 use brainy_coordination::replica::Machine;
 use brainy_coordination::types::{LogPosition, PartitionId, SegmentId};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::cache::SegmentCache;
 use super::context::Context;
 use super::host::Host;
 use super::machine::PartitionMachine;
@@ -35,6 +37,10 @@ const IDLE: Duration = Duration::from_secs(3);
 const IDLE_PART: u64 = 64;
 /// How long deletions of points that several instances write are remembered.
 const DELETIONS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a merge waits for others' files to leave the disk. Others that build wait for it meanwhile.
+const LEAVING: Duration = Duration::from_secs(2);
+/// How long no merge is tried after there was no room for one.
+const CROWDED: Duration = Duration::from_secs(15);
 /// How often the collector runs, as a part of the grace period.
 const COLLECT_EVERY: u32 = 4;
 /// How often it runs where nothing was published since it found nothing left, as a multiple of the grace period: for what a process
@@ -66,6 +72,7 @@ pub(super) async fn run(
         written: (LogPosition::default(), Instant::now()),
         collected: Instant::now(),
         settled: None,
+        crowded: Instant::now(),
     };
     loop {
         tokio::select! {
@@ -90,6 +97,15 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// Waits until the disk has room for what is reserved, but not for long; whether it has.
+async fn leaves_room(cache: &SegmentCache) -> bool {
+    let until = Instant::now() + LEAVING;
+    while !cache.disk().has_room() && Instant::now() < until {
+        tokio::time::sleep(LEAVING / 40).await;
+    }
+    cache.disk().has_room()
 }
 
 enum Stop {
@@ -123,6 +139,8 @@ struct Maintenance {
     collected: Instant,
     /// Version of the manifest under which the collector found that nothing is left.
     settled: Option<u64>,
+    /// Until then no merge is tried: there was no room for one.
+    crowded: Instant,
 }
 
 impl Maintenance {
@@ -215,8 +233,11 @@ impl Maintenance {
             };
             let applied = frozen.position();
             let options = self.context.config.build;
+            let permit = self.context.builds.clone().acquire_owned().await;
             let built = self
-                .build(move |id, dir| frozen.build(id, &dir, options).map(Some))
+                .build(permit, move |id, dir| {
+                    frozen.build(id, &dir, options).map(Some)
+                })
                 .await?;
             // Publishing drops it from the list, as any load of a manifest does with what that manifest contains.
             self.publish(built, &BTreeSet::new(), Some(applied)).await?;
@@ -229,10 +250,11 @@ impl Maintenance {
         Shares::of(OperationalMode::of(config.role), config.memory_budget).building
     }
 
-    /// Bytes of segments that may be merged at a time: about what building takes, and what the result takes on the disk.
+    /// Bytes of segments that may be merged at a time: about what building takes in memory. Of the disk it may be a half.
     fn room_for_merges(&self) -> u64 {
         let memory = self.building_share() + self.context.memory.free();
-        memory.min(self.machine.cache().disk().free())
+        let disk = self.machine.cache().disk().limit();
+        memory.min(disk.map_or(u64::MAX, |limit| limit / 2))
     }
 
     /// Merges segments of similar size into one.
@@ -240,19 +262,32 @@ impl Maintenance {
         let Some(manifest) = self.owner.publisher().manifest().await else {
             return Ok(());
         };
+        let is_due = compaction::pick_merge(&manifest.segments, threshold).is_some();
+        if !is_due || Instant::now() < self.crowded {
+            return Ok(());
+        }
+        // One at a time: what is free now must be so when it is taken.
+        let permit = self.context.builds.clone().acquire_owned().await;
         let room = self.room_for_merges();
         let chosen = compaction::pick_merge_within(&manifest.segments, threshold, room);
         let Some(chosen) = chosen else {
+            self.crowded = Instant::now() + CROWDED;
             return Ok(());
         };
         let chosen: BTreeSet<SegmentId> = chosen.into_iter().collect();
         let inputs: Vec<SegmentId> = chosen.iter().cloned().collect();
         let merged = manifest.segments.iter();
         let merged = merged.filter(|s| chosen.contains(&s.id));
-        // Meanwhile nothing else gets it: neither parts of segments nor another merge.
+        // Meanwhile nothing else gets it: neither parts of segments nor files.
         let bytes: u64 = merged.map(SegmentMeta::bytes).sum();
         let beyond = bytes.saturating_sub(self.building_share());
-        let _held = self.context.memory.hold(beyond);
+        let cache = Arc::clone(self.machine.cache());
+        let reserved = cache.disk().reserve(bytes);
+        let held = self.context.memory.try_hold(beyond);
+        let (Some(_held), true) = (held, leaves_room(&cache).await) else {
+            self.crowded = Instant::now() + CROWDED;
+            return Ok(());
+        };
         let machine = self.machine.clone();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let long_ago = now.unwrap_or_default().saturating_sub(DELETIONS_KEPT);
@@ -261,15 +296,22 @@ impl Maintenance {
             .forget_deletions_before(long_ago.as_millis() as u64);
         let options = self.context.config.build;
         let built = self
-            .build(move |id, dir| machine.state().merge(&inputs, id, &dir, options))
+            .build(permit, move |id, dir| {
+                machine.state().merge(&inputs, id, &dir, options)
+            })
             .await?;
+        drop(reserved);
         self.publish(built, &chosen, None).await?;
         self.context.metrics.compactions.inc();
         Ok(())
     }
 
-    /// Builds a segment in the cache, off the runtime's threads.
-    async fn build<F>(&self, build: F) -> Result<Option<SegmentMeta>, Stop>
+    /// Builds a segment in the cache, off the runtime's threads. `permit` is one of the node's `builds`, if there are any more.
+    async fn build<F>(
+        &self,
+        permit: Result<OwnedSemaphorePermit, AcquireError>,
+        build: F,
+    ) -> Result<Option<SegmentMeta>, Stop>
     where
         F: FnOnce(SegmentId, PathBuf) -> Result<Option<SegmentMeta>, EngineError> + Send + 'static,
     {
@@ -277,7 +319,6 @@ impl Maintenance {
         let cache = self.machine.cache();
         let dir = cache.building_dir(&self.partition, &id).map_err(failed)?;
         self.machine.building.lock().insert(id.clone());
-        let permit = self.context.builds.clone().acquire_owned().await;
         let began = Instant::now();
         let for_build = id.clone();
         let built = tokio::task::spawn_blocking(move || {

@@ -21,6 +21,7 @@ mod membership;
 mod merge;
 mod metrics;
 mod mode;
+mod parts;
 mod presence;
 mod pushed;
 mod quiet;

@@ -72,7 +72,16 @@ impl Node {
         let steps = hosts.len() * parts;
         let query = Arc::new(query);
         let asked = query.clone();
-        let threads = place(&query, hosts.iter().map(|host| host.pace()), parts);
+        let in_memory = || {
+            let mut states = hosts.iter().map(|host| host.machine().state());
+            states.all(|state| state.is_in_memory())
+        };
+        let threads = place(
+            &query,
+            hosts.iter().map(|host| host.pace()),
+            parts,
+            in_memory,
+        );
         let read = move |step: usize| {
             let host = &hosts[step / parts];
             let state = host.machine().state();
@@ -117,20 +126,29 @@ impl Node {
 fn refused(error: EngineError) -> ServiceError {
     match error {
         EngineError::Invalid { .. } => ServiceError::BadRequest(error.to_string()),
-        EngineError::Interrupted => ServiceError::Unavailable(error.to_string()),
+        // Of what cannot be read here another node may have a copy.
+        EngineError::Interrupted | EngineError::Io { .. } => {
+            ServiceError::Unavailable(error.to_string())
+        }
         other => ServiceError::Internal(other.to_string()),
     }
 }
 
-/// Where the steps of `query` are taken: here if all of them together are expected to take less than [`BRIEF`].
-fn place<'h>(query: &ReadQuery, paces: impl Iterator<Item = &'h Pace>, parts: usize) -> Threads {
+/// Where the steps of `query` are taken: here if all of them together are expected to take less than [`BRIEF`] and read no file, which
+/// takes as long as the disk or the bucket likes.
+fn place<'h>(
+    query: &ReadQuery,
+    paces: impl Iterator<Item = &'h Pace>,
+    parts: usize,
+    in_memory: impl FnOnce() -> bool,
+) -> Threads {
     let expected: Option<Duration> = match query {
         ReadQuery::Search(_) => paces.map(Pace::expected).sum(),
         _ => None,
     };
     let parts = u32::try_from(parts).unwrap_or(u32::MAX);
     match expected.map(|each| each.saturating_mul(parts)) {
-        Some(all) if all <= BRIEF => Threads::Here,
+        Some(all) if all <= BRIEF && in_memory() => Threads::Here,
         _ => Threads::Own,
     }
 }

@@ -352,6 +352,24 @@ fn check(
     Ok(())
 }
 
+#[test]
+fn short_searches_run_on_the_thread_that_asks_unless_they_read_files() {
+    let brief = || {
+        let pace = Pace::default();
+        drop(pace.time());
+        pace
+    };
+    let pace = std::iter::repeat_with(brief)
+        .find(|pace| pace.expected() < Some(BRIEF / 4))
+        .unwrap();
+    let query = ReadQuery::Search(vec![SearchRequest::new(vec![1.0], 1)]);
+    let at = |in_memory: bool| place(&query, [&pace].into_iter(), 1, || in_memory);
+    assert_eq!(at(true), Threads::Here);
+    assert_eq!(at(false), Threads::Own);
+    let many = place(&query, [&pace].into_iter(), usize::MAX, || true);
+    assert_eq!(many, Threads::Own);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 

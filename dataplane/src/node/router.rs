@@ -16,6 +16,7 @@ use rand::seq::IndexedRandom;
 use tokio::time::{Instant, sleep};
 
 use super::Node;
+use super::parts::{Part, Parts};
 use super::rpc::{ReadAnswer, ReadQuery, Request, Response};
 use super::view::View;
 use crate::error::ServiceError;
@@ -208,9 +209,13 @@ impl Node {
         request: Nonce,
     ) -> Result<WriteReceipt, ServiceError> {
         let deadline = Instant::now() + self.deadline();
-        let mut writes: FuturesUnordered<_> = split(collection, op)
+        let split = split(collection, op);
+        let parts = Parts::new(split.len());
+        let mut writes: FuturesUnordered<_> = split
             .into_iter()
-            .map(|(partition, op)| self.write_partition(partition, request, op, deadline))
+            .map(|(partition, op)| {
+                self.write_partition(partition, request, op, deadline, parts.part())
+            })
             .collect();
         let mut token = Token::default();
         let mut failure = None;
@@ -238,6 +243,7 @@ impl Node {
         request: Nonce,
         op: WriteOp,
         deadline: Instant,
+        mut part: Part<'_>,
     ) -> Result<(PartitionId, LogPosition), ServiceError> {
         let mut tries = Tries::until(deadline);
         // Once a try may have happened, only a definite answer under the same id makes it certain again.
@@ -247,7 +253,10 @@ impl Node {
                 .write_once(&partition, request, &op, tries.left())
                 .await
             {
-                Ok(written) => return Ok(written),
+                Ok(written) => {
+                    part.written();
+                    return Ok(written);
+                }
                 Err(error) => error,
             };
             if let ServiceError::Unknown(_) = error {
@@ -256,6 +265,11 @@ impl Node {
             // After an uncertain try even "overloaded" is worth waiting for: only an answer under this id settles it.
             let settle = uncertain.is_some() && matches!(error, ServiceError::Overloaded { .. });
             if !retryable(&error) && !settle {
+                let others = part.refused();
+                if matches!(error, ServiceError::Overloaded { .. }) && others {
+                    tries.next(error).await?;
+                    continue;
+                }
                 return Err(uncertain.unwrap_or(error));
             }
             self.metrics().routing_retries.inc();

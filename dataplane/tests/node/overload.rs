@@ -3,12 +3,16 @@
 use brainy_coordination::assignment::MemberState::Active;
 use brainy_coordination::config::EffectiveConfig;
 use brainy_coordination::rebalance;
+use brainy_coordination::types::Nonce;
 use brainy_dataplane::admission::Visit;
 use brainy_dataplane::error::ServiceError;
-use brainy_dataplane::model::CountRequest;
+use brainy_dataplane::model::{
+    CountRequest, Point, PointId, Vectors, WriteOp, WriteOptions, WriteReceipt,
+};
 use brainy_dataplane::service::DataService;
+use serde_json::json;
 
-use crate::support::{Cluster, Served};
+use crate::support::{Cluster, Kind, Served};
 
 /// Takes all places of a node's gate.
 fn fill(served: &Served) -> Vec<Visit> {
@@ -59,4 +63,43 @@ async fn a_read_that_one_node_refuses_is_answered_by_another_and_by_none_with_ov
     assert_eq!(count(&b).await.unwrap(), 50);
     drop(full_too);
     assert_eq!(count(&b).await.unwrap(), 50);
+}
+
+/// Writes 1000 points of about `text` bytes each, as one batch.
+async fn write_batch(served: &Served, text: usize) -> Result<WriteReceipt, ServiceError> {
+    let payload = json!({"text": "x".repeat(text)});
+    let point = |id| Point {
+        id: PointId::Num(id),
+        vectors: Vectors::unnamed(vec![1.0, 2.0]),
+        payload: payload.as_object().unwrap().clone(),
+    };
+    let options = WriteOptions {
+        request_id: Nonce::random(),
+    };
+    let op = WriteOp::Upsert((0..1000).map(point).collect());
+    served.node.write("things", op, options).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_larger_than_the_memory_for_writes_is_taken_by_nodes_with_nothing_else_to_do() {
+    let cluster = Cluster::new();
+    let small = || Kind {
+        memory_budget: 64 << 20,
+        ..Kind::default()
+    };
+    let a = cluster.start_as("a", small()).await;
+    let b = cluster.start_as("b", small()).await;
+    let both = [(&a, Active), (&b, Active)];
+    cluster.settle(&both).await;
+    a.create().await;
+    let table = cluster.settle(&both).await;
+    for node in [&a, &b] {
+        assert_eq!(table.owned_by(&node.id).count(), 2, "{table:?}");
+    }
+    // 3 MB: each of the four parts takes half of what writes may take at a node, at the one that was asked and at the other.
+    for node in [&a, &b] {
+        let receipt = write_batch(node, 3000).await.unwrap();
+        assert_eq!(receipt.token.0.len(), 4);
+        assert_eq!(count(node).await.unwrap(), 1000);
+    }
 }

@@ -84,6 +84,7 @@ pub(crate) struct Kind<'a> {
     pub(crate) policy: Policy,
     /// Other clusters.
     pub(crate) exchange: ExchangeConfig,
+    pub(crate) memory_budget: u64,
 }
 
 impl Default for Kind<'_> {
@@ -97,6 +98,7 @@ impl Default for Kind<'_> {
             lanes: None,
             policy: Policy::default(),
             exchange: ExchangeConfig::default(),
+            memory_budget: 256 << 20,
         }
     }
 }
@@ -155,6 +157,7 @@ impl Cluster {
             lanes,
             policy,
             exchange,
+            memory_budget,
         } = kind;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -174,7 +177,7 @@ impl Cluster {
             store: store.clone(),
             gc_grace: Duration::from_secs(600),
             partitions: 4,
-            memory_budget: 256 << 20,
+            memory_budget,
             disk_budget: None,
             read_threads: 2,
             multi_writer,

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::HarnessError;
+use crate::figures::{say, write_rows, write_table};
 use report::Report;
 use work::Pair;
 
@@ -34,6 +35,9 @@ pub struct Args {
     /// Share of a node's budget that the larger collection's vectors and graph take, percent.
     #[arg(long, default_value_t = 65, value_parser = clap::value_parser!(u64).range(10..=400))]
     large_percent: u64,
+    /// Write the table into docs/benchmarks.md.
+    #[arg(long)]
+    write: bool,
 }
 
 /// Measures, prints a table and writes `bench/modes.json` in the target directory.
@@ -60,16 +64,15 @@ async fn measure(args: &Args) -> Result<(), HarnessError> {
             }
         }
     }
-    let file = report.write()?;
+    let file = write_rows("modes", &report)?;
     say(&format!("figures: {}", file.display()));
-    print(&report.table());
+    let table = report.table();
+    print(&table);
+    if args.write {
+        let file = write_table("modes", &table)?;
+        say(&format!("table: {}", file.display()));
+    }
     pair.stop().await
-}
-
-/// Progress, apart from the table.
-#[allow(clippy::print_stderr)]
-fn say(line: &str) {
-    eprintln!("{line}");
 }
 
 #[allow(clippy::print_stdout)]

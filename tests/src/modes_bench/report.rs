@@ -1,12 +1,11 @@
 //! The figures: a table in Markdown for people, JSON for programs.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::Args;
-use crate::HarnessError;
+use crate::figures::machine;
 
 /// One kind of work.
 #[derive(Clone, Debug, Serialize)]
@@ -27,8 +26,7 @@ pub(super) struct Report {
     budget_mib: u64,
     dimensions: u32,
     seconds: u16,
-    processors: usize,
-    profile: &'static str,
+    machine: String,
     rows: Vec<Row>,
 }
 
@@ -49,12 +47,7 @@ impl Report {
             budget_mib: args.budget_mib,
             dimensions: args.dimensions,
             seconds: args.seconds,
-            processors: std::thread::available_parallelism().map_or(1, usize::from),
-            profile: if cfg!(debug_assertions) {
-                "dev"
-            } else {
-                "release"
-            },
+            machine: machine(),
             rows: Vec::new(),
         }
     }
@@ -84,27 +77,12 @@ impl Report {
         row.ratio = median(&ratios);
     }
 
-    /// Writes `bench/modes.json` in the target directory.
-    pub(super) fn write(&self) -> Result<PathBuf, HarnessError> {
-        let own = std::env::current_exe().map_err(HarnessError::io("find", "this program"))?;
-        let target = own.ancestors().nth(2).unwrap_or(&own);
-        let dir = target.join("bench");
-        std::fs::create_dir_all(&dir).map_err(HarnessError::io("create", &dir))?;
-        let file = dir.join("modes.json");
-        let text = serde_json::to_string_pretty(self).map_err(|e| HarnessError::Content {
-            path: file.clone(),
-            message: e.to_string(),
-        })?;
-        std::fs::write(&file, text + "\n").map_err(HarnessError::io("write", &file))?;
-        Ok(file)
-    }
-
     /// The table, as it stands in `docs/benchmarks.md`.
     pub(super) fn table(&self) -> String {
         let mut text = format!(
-            "{} MiB a node, {} dimensions, {} processors, profile {}, rounds of {} s\n\n\
+            "{}; {} MiB a node, {} dimensions, measurements of {} s\n\n\
              | work | writer and reader | hybrid | ratio |\n|---|---:|---:|---:|\n",
-            self.budget_mib, self.dimensions, self.processors, self.profile, self.seconds
+            self.machine, self.budget_mib, self.dimensions, self.seconds
         );
         for row in &self.rows {
             let (separate, hybrid) = (median(&row.separate), median(&row.hybrid));

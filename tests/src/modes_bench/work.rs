@@ -8,10 +8,11 @@ use brainy_coordination::assignment::Role;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::{Args, say};
+use super::Args;
 use crate::HarnessError;
 use crate::client::{Client, Point, Read};
 use crate::cluster::LocalCluster;
+use crate::figures::say;
 use crate::history::Row;
 use crate::load::random_rows;
 use crate::manifest::Manifest;

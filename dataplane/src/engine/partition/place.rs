@@ -3,12 +3,20 @@
 use std::sync::Arc;
 
 use crate::engine::error::EngineError;
-use crate::engine::segment::Segment;
+use crate::engine::segment::{Placement, Segment};
 
 use super::PartitionState;
 use super::layers::{Layers, SegmentView};
 
 impl PartitionState {
+    /// Whether no read of it reads a file, pages of mapped ones left out.
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        let layers = &self.published.read().layers;
+        let mut segments = layers.segments.iter().map(|view| &view.segment);
+        segments.all(|segment| segment.placement() == Placement::ALL)
+    }
+
     /// Installs `placed` in place of the segment that it was made from by [`Segment::placed`]; whether that is still installed.
     /// Reads that run go on with the old one, which gives its memory back when the last of them ends.
     ///

@@ -4,6 +4,7 @@ use brainy_conflict::PointState;
 use brainy_coordination::types::LogPosition;
 
 use crate::engine::error::EngineError;
+use crate::engine::interrupt;
 use crate::engine::merging::{state_error, value_of};
 use crate::engine::payload;
 use crate::engine::stored;
@@ -65,14 +66,17 @@ impl Segment {
                 continue;
             };
             let vectors = self.vectors(row);
+            let vectors = stored::collect(self.schema(), &vectors, &VectorSelector::All);
+            let payload = self.payload(row);
+            interrupt::check_reads()?;
             let point = Point {
                 id: self.row_id(row),
-                payload: payload::decode(self.payload(row))?,
-                vectors: stored::collect(self.schema(), &vectors, &VectorSelector::All),
+                payload: payload::decode(&payload)?,
+                vectors,
             };
             let value = value_of(&point)?;
             let vectors: usize = value.vectors.values().map(|blob| blob.0.len()).sum();
-            bytes += state.len() + self.payload(row).len() + vectors;
+            bytes += state.len() + payload.len() + vectors;
             let state = PointState::decode(state).map_err(|e| state_error(&e))?;
             carried.states.push((point.id, state.fill(value)));
         }

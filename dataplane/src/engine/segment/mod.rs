@@ -92,15 +92,19 @@ pub struct Segment {
     indexing: Arc<Mutex<()>>,
     uses: Arc<Uses>,
     /// Accounts for what is held in any case.
-    _fixed: Arc<Fixed>,
+    fixed: Arc<Fixed>,
 }
 
 /// See [`Files::hold_fixed`].
-struct Fixed(#[expect(dead_code, reason = "dropped with the segment")] Guard);
+struct Fixed {
+    _guard: Guard,
+    /// Bytes of the payload indexes among what it accounts for.
+    indexes: usize,
+}
 
 impl std::fmt::Debug for Fixed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Fixed")
+        f.debug_struct("Fixed").finish_non_exhaustive()
     }
 }
 
@@ -217,10 +221,15 @@ impl Segment {
             payload_index: Arc::new(RwLock::new(Arc::new(payload_index))),
             indexing: Arc::default(),
             uses: Arc::default(),
-            _fixed: Arc::new(Fixed(Box::new(()))),
+            fixed: Arc::new(Fixed {
+                _guard: Box::new(()),
+                indexes: 0,
+            }),
         };
-        let fixed = files.hold_fixed(segment.fixed_bytes() as u64);
-        segment._fixed = Arc::new(Fixed(fixed));
+        segment.fixed = Arc::new(Fixed {
+            _guard: files.hold_fixed(segment.fixed_bytes() as u64),
+            indexes: segment.payload_index.read().memory_bytes(),
+        });
         Ok(segment)
     }
 
@@ -262,7 +271,7 @@ impl Segment {
             payload_index: Arc::clone(&self.payload_index),
             indexing: Arc::clone(&self.indexing),
             uses: Arc::clone(&self.uses),
-            _fixed: Arc::clone(&self._fixed),
+            fixed: Arc::clone(&self.fixed),
         })
     }
 
@@ -299,7 +308,7 @@ impl Segment {
             payload_index: Arc::clone(&self.payload_index),
             indexing: Arc::clone(&self.indexing),
             uses: Arc::clone(&self.uses),
-            _fixed: Arc::clone(&self._fixed),
+            fixed: Arc::clone(&self.fixed),
         })
     }
 

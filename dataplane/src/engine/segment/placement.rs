@@ -194,6 +194,13 @@ impl Segment {
             .collect()
     }
 
+    /// Bytes of payload indexes that were built since the segment was opened: nothing accounts for them.
+    #[must_use]
+    pub fn grown_bytes(&self) -> usize {
+        let indexes = self.payload_index.read().memory_bytes();
+        indexes.saturating_sub(self.fixed.indexes)
+    }
+
     /// Bytes that are held whatever its placement.
     #[must_use]
     pub fn fixed_bytes(&self) -> usize {

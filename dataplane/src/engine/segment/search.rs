@@ -206,9 +206,10 @@ impl Segment {
         live: Option<&dyn Fn(u32) -> bool>,
     ) -> Result<Vec<Near>, EngineError> {
         self.uses.searches.fetch_add(1, Ordering::Relaxed);
-        let found = self.search_parts(query, live)?;
+        let found = self.search_parts(query, live);
+        // A read that failed is the reason of whatever followed from it.
         interrupt::check_reads()?;
-        Ok(found)
+        found
     }
 
     fn search_parts(

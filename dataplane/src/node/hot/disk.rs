@@ -1,7 +1,9 @@
 //! The account of the local disk: which segments have their files there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use brainy_coordination::types::{PartitionId, SegmentId};
 use parking_lot::Mutex;
@@ -13,6 +15,20 @@ type Name = (PartitionId, SegmentId);
 pub(in crate::node) struct Disk {
     limit: Option<u64>,
     used: Mutex<BTreeMap<Name, u64>>,
+    reserved: Arc<AtomicU64>,
+}
+
+/// Room that a segment which is to be built will take; dropping gives it back.
+#[derive(Debug)]
+pub(in crate::node) struct Reserved {
+    all: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 fn name(partition: &PartitionId, segment: &SegmentId) -> Name {
@@ -25,6 +41,7 @@ impl Disk {
         Self {
             limit,
             used: Mutex::default(),
+            reserved: Arc::default(),
         }
     }
 
@@ -38,10 +55,37 @@ impl Disk {
         self.used.lock().values().sum()
     }
 
-    /// Bytes that are left.
-    pub(in crate::node) fn free(&self) -> u64 {
-        self.limit
-            .map_or(u64::MAX, |limit| limit.saturating_sub(self.used()))
+    /// Keeps room for `bytes`, be it there yet or not: what is on the disk already is to leave then.
+    pub(in crate::node) fn reserve(&self, bytes: u64) -> Reserved {
+        self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        Reserved {
+            all: Arc::clone(&self.reserved),
+            bytes,
+        }
+    }
+
+    /// Bytes that are reserved.
+    pub(in crate::node) fn reserved(&self) -> u64 {
+        self.reserved.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is room for all that is reserved.
+    pub(in crate::node) fn has_room(&self) -> bool {
+        let all = self.used().saturating_add(self.reserved());
+        self.limit.is_none_or(|limit| all <= limit)
+    }
+
+    /// The partitions of the segments that are counted.
+    pub(in crate::node) fn partitions(&self) -> BTreeSet<PartitionId> {
+        let used = self.used.lock();
+        used.keys()
+            .map(|(partition, _)| partition.clone())
+            .collect()
+    }
+
+    /// Forgets the segments of a partition whose files are gone.
+    pub(in crate::node) fn remove_partition(&self, partition: &PartitionId) {
+        self.used.lock().retain(|(of, _), _| of != partition);
     }
 
     /// Counts a segment of `bytes` if there is room for it, or if it is counted already.
@@ -53,7 +97,7 @@ impl Disk {
     ) -> bool {
         let mut used = self.used.lock();
         let name = name(partition, segment);
-        let all: u64 = used.values().sum();
+        let all = used.values().sum::<u64>() + self.reserved();
         let fits = used.contains_key(&name) || self.limit.is_none_or(|limit| all + bytes <= limit);
         if fits {
             used.insert(name, bytes);
@@ -99,10 +143,29 @@ mod tests {
         assert!(disk.try_add(&partition, &ids[0], 60));
         assert!(!disk.try_add(&partition, &ids[1], 41));
         disk.add(&partition, &ids[2], 50);
-        assert_eq!((disk.used(), disk.free()), (110, 0));
+        assert_eq!(disk.used(), 110);
+        assert!(!disk.has_room());
         disk.remove(&partition, &ids[0]);
         assert!(disk.try_add(&partition, &ids[1], 41));
         assert!(!disk.has(&partition, &ids[0]));
+        assert_eq!(disk.partitions(), BTreeSet::from([partition.clone()]));
+        disk.remove_partition(&partition);
+        assert_eq!(disk.used(), 0);
         assert!(Disk::new(None).try_add(&partition, &ids[0], u64::MAX));
+    }
+
+    #[test]
+    fn what_is_reserved_nobody_else_gets() {
+        let partition: PartitionId = "c/0".parse().unwrap();
+        let ids: Vec<SegmentId> = (0..2).map(|_| SegmentId::generate(1)).collect();
+        let disk = Disk::new(Some(100));
+        disk.add(&partition, &ids[0], 50);
+        let reserved = disk.reserve(60);
+        assert!(!disk.has_room() && !disk.try_add(&partition, &ids[1], 1));
+        disk.remove(&partition, &ids[0]);
+        assert!(disk.has_room() && disk.try_add(&partition, &ids[1], 40));
+        drop(reserved);
+        assert_eq!(disk.reserved(), 0);
+        assert!(Disk::new(None).has_room());
     }
 }

@@ -41,6 +41,14 @@ impl Candidate {
     }
 }
 
+/// Bytes for parts where `limit` may be held, `held` are, `parts` of these by parts that are in, and `leaving` by parts that are not in
+/// any more but for reads that run. These are as good as gone: a look that made room for them again, and the next one for what it put
+/// out, would empty the memory while one long read lasts.
+pub(super) fn room(limit: u64, held: u64, parts: u64, leaving: u64) -> u64 {
+    let fixed = held.saturating_sub(parts.saturating_add(leaving));
+    limit.saturating_sub(fixed)
+}
+
 /// Which of `candidates` are to be in `room` bytes.
 pub(super) fn plan(candidates: &[Candidate], room: u64, promotion: Promotion) -> Vec<bool> {
     let mut order: Vec<usize> = (0..candidates.len())
@@ -91,6 +99,15 @@ mod tests {
         );
         // What is larger than all there is stays out, and what is smaller comes in nevertheless.
         assert_eq!(plan(&all, 50, Promotion::OnTouch), [false, false, true]);
+    }
+
+    #[test]
+    fn what_a_long_read_keeps_puts_nothing_else_out() {
+        assert_eq!(room(100, 90, 60, 0), 70);
+        // A part of 20 left and is still read: the others have the same room as if it were gone.
+        assert_eq!(room(100, 90, 40, 20), 70);
+        assert_eq!(room(100, 70, 40, 0), 70);
+        assert_eq!(room(10, 90, 0, 0), 0);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::memory::{Held, Memory};
+use crate::engine::interrupt::is_interrupted;
 
 /// What is read at a time at least: a request takes about as long for a part of it.
 const BLOCK: u64 = 256 << 10;
@@ -54,6 +55,10 @@ impl Objects {
     }
 
     fn range(&self, key: &Arc<str>, from: u64, to: u64) -> io::Result<Bytes> {
+        // A search makes many of these, and nobody may wait for it any more.
+        if is_interrupted() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         self.reads.inc();
         let (store, key) = (self.store.clone(), Arc::clone(key));
         let read = async move { store.get_range(&key, from..to).await };
@@ -205,6 +210,7 @@ impl Blocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Interrupt;
     use brainy_coordination::store::retry::RetryPolicy;
     use brainy_coordination::store::sim::SimBucket;
 
@@ -247,6 +253,12 @@ mod tests {
         assert_eq!(reads.get(), before, "the block is kept");
         let error = file.read_at(BLOCK * 2 + 90, &mut [0; 11]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        let nobody = Interrupt::default();
+        nobody.set();
+        let before = reads.get();
+        let error = nobody.scope(|| file.read_at(0, &mut [0; 10])).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+        assert_eq!(reads.get(), before);
         let missing = objects.file("b".to_owned(), 10);
         let error = missing.read_at(0, &mut [0; 4]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);

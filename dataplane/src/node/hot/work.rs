@@ -1,15 +1,15 @@
 //! The task that moves parts of segments between memory, disk and bucket.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use brainy_coordination::types::{PartitionId, SegmentId};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::plan::{Candidate, plan};
+use super::plan::{Candidate, plan, room};
 use crate::engine::{Part, PartUse, Placement, Segment};
 use crate::node::Node;
 use crate::node::machine::PartitionMachine;
@@ -20,8 +20,12 @@ use crate::node::shares::Shares;
 const LOOK: Duration = Duration::from_millis(200);
 /// What reads count for at the next look: half after seven seconds.
 const COOLING: f64 = 0.98;
-/// The border between cache and write buffers is looked at every so many looks.
+/// The border between cache and write buffers, and what partitions left behind, are looked at every so many looks.
 const BORDER_EVERY: u32 = 10;
+/// A segment that could not be moved stays where it is for so long.
+const REST: Duration = Duration::from_secs(10);
+/// Files of a partition that this node has nothing to do with any more are kept for so long: it may come back.
+const KEPT: Duration = Duration::from_secs(600);
 
 /// Runs until `stop`.
 pub(in crate::node) async fn run(node: Node, stop: CancellationToken) {
@@ -34,6 +38,9 @@ pub(in crate::node) async fn run(node: Node, stop: CancellationToken) {
         pressed: 0,
         parts: HashMap::new(),
         misses: HashMap::new(),
+        leaving: Vec::new(),
+        failed: HashMap::new(),
+        away: HashMap::new(),
         node,
     };
     let mut every = tokio::time::interval(LOOK);
@@ -77,6 +84,12 @@ struct Work {
     parts: HashMap<(SegmentId, Part), Seen>,
     /// Reads of each segment that memory did not answer.
     misses: HashMap<SegmentId, f64>,
+    /// Segments that were replaced by ones that hold less, and how much less: reads that run keep it.
+    leaving: Vec<(Weak<Segment>, u64)>,
+    /// Segments that could not be moved, and when.
+    failed: HashMap<SegmentId, Instant>,
+    /// Partitions with files here that this node does not host, and since when.
+    away: HashMap<PartitionId, Instant>,
 }
 
 impl Work {
@@ -88,6 +101,9 @@ impl Work {
         self.place_in_memory(&open).await;
         if self.node.0.cache.disk().limit().is_some() {
             self.place_on_disk().await;
+        }
+        if self.looks.is_multiple_of(BORDER_EVERY) {
+            self.forget_partitions();
         }
         let context = self.node.context();
         let metrics = &context.cache_metrics;
@@ -118,6 +134,9 @@ impl Work {
         let here: HashSet<&SegmentId> = open.iter().map(|o| o.segment.id()).collect();
         self.parts.retain(|(id, _), _| here.contains(id));
         self.misses.retain(|id, _| here.contains(id));
+        self.failed.retain(|_, at| at.elapsed() < REST);
+        self.leaving
+            .retain(|(segment, _)| segment.strong_count() > 0);
         for open in open {
             let id = open.segment.id();
             let misses = self.misses.entry(id.clone()).or_default();
@@ -159,14 +178,16 @@ impl Work {
         }
         writes.limit.store(buffers, Ordering::Relaxed);
         // A follower cannot refuse what the owner wrote: its tails of the log may outgrow their share.
-        let mut states: Vec<&Arc<PartitionMachine>> = open.iter().map(|o| &o.machine).collect();
-        states.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        let tails: usize = states
+        let tails: usize = self
+            .node
+            .hosts()
             .iter()
-            .map(|machine| machine.state().stats().unflushed_bytes)
+            .map(|(_, host)| host.machine().state().stats().unflushed_bytes)
             .sum();
         let beyond = (tails as u64).saturating_sub(buffers);
-        context.memory.set_limit(cache.saturating_sub(beyond));
+        let grown: usize = open.iter().map(|o| o.segment.grown_bytes()).sum();
+        let limit = cache.saturating_sub(beyond).saturating_sub(grown as u64);
+        context.memory.set_limit(limit);
     }
 
     async fn place_in_memory(&mut self, open: &[Open]) {
@@ -186,8 +207,8 @@ impl Work {
             })
             .collect();
         let parts: u64 = candidates.iter().filter(|c| c.held).map(|c| c.bytes).sum();
-        let fixed = memory.held().saturating_sub(parts);
-        let room = memory.limit().saturating_sub(fixed);
+        let leaving: u64 = self.leaving.iter().map(|(_, bytes)| bytes).sum();
+        let room = room(memory.limit(), memory.held(), parts, leaving);
         let wanted = plan(&candidates, room, promotion);
         self.lacking |= candidates
             .iter()
@@ -197,6 +218,10 @@ impl Work {
         let mut promoted = Vec::new();
         // What leaves goes first: its memory is what the others get.
         for open in open {
+            if self.rests(open.segment.id()) {
+                wanted.by_ref().take(open.uses.len()).for_each(drop);
+                continue;
+            }
             let now = open.segment.placement();
             let (mut less, mut wish) = (now, now);
             for (used, wanted) in open.uses.iter().zip(wanted.by_ref()) {
@@ -230,9 +255,14 @@ impl Work {
         }
     }
 
+    /// Whether a segment could not be moved a short while ago.
+    fn rests(&self, segment: &SegmentId) -> bool {
+        self.failed.contains_key(segment)
+    }
+
     /// Puts the parts of a segment where `wish` says; the segment as it is installed then.
     async fn place(
-        &self,
+        &mut self,
         open: &Open,
         segment: &Arc<Segment>,
         wish: Placement,
@@ -247,10 +277,20 @@ impl Work {
             Ok::<_, crate::engine::EngineError>(installed.then_some(placed))
         });
         match placed.await {
-            Ok(Ok(placed)) => placed,
+            Ok(Ok(placed)) => {
+                let now = placed.as_ref()?.part_uses();
+                let moved = segment.part_uses().into_iter().zip(now);
+                let less = moved.filter(|(before, now)| before.held && !now.held);
+                let less = less.map(|(before, _)| before.bytes).sum();
+                if less > 0 {
+                    self.leaving.push((Arc::downgrade(segment), less));
+                }
+                placed
+            }
             Ok(Err(error)) => {
                 let partition = &open.partition;
                 tracing::warn!(%partition, segment = %segment.id(), %error, "cannot move a part of a segment; it stays where it is");
+                self.failed.insert(segment.id().clone(), Instant::now());
                 None
             }
             // Shutting down.
@@ -279,10 +319,13 @@ impl Work {
         let local: u64 = candidates.iter().filter(|c| c.held).map(|c| c.bytes).sum();
         let others = disk.used().saturating_sub(local);
         let limit = disk.limit().unwrap_or(u64::MAX);
-        let room = limit.saturating_sub(others);
+        let room = limit.saturating_sub(others + disk.reserved());
         let wanted = plan(&candidates, room, Promotion::AfterSearches(1));
         let pairs = || open.iter().zip(candidates.iter().zip(&wanted));
         for (open, (c, _)) in pairs().filter(|(_, (c, wanted))| c.held && !**wanted) {
+            if self.rests(open.segment.id()) {
+                continue;
+            }
             // What is mapped would keep its file.
             let wish = open.segment.placement().with(Part::Vectors, false);
             disk.remove(&open.partition, open.segment.id());
@@ -296,16 +339,41 @@ impl Work {
         }
         for (open, _) in pairs().filter(|(_, (c, wanted))| !c.held && **wanted) {
             let meta = open.segment.meta();
-            if !disk.try_add(&open.partition, &meta.id, meta.bytes()) {
+            if self.rests(&meta.id) || !disk.try_add(&open.partition, &meta.id, meta.bytes()) {
                 continue;
             }
             if let Err(error) = cache.fetch_all(&open.partition, meta).await {
                 tracing::warn!(partition = %open.partition, %error, "cannot fetch a segment; it is read from the bucket");
+                self.failed.insert(meta.id.clone(), Instant::now());
                 cache.remove(&open.partition, &meta.id);
                 continue;
             }
             let wish = open.segment.placement();
-            self.place(open, &open.segment, wish, true).await;
+            if self.place(open, &open.segment, wish, true).await.is_none() {
+                // Nobody reads them: the segment was replaced meanwhile, or goes on in the bucket.
+                cache.remove(&open.partition, &meta.id);
+            }
+        }
+    }
+
+    /// Removes the files of partitions that went to other nodes, or were dropped, some time ago.
+    fn forget_partitions(&mut self) {
+        // Without a table nobody knows what is this node's.
+        if self.node.view().get().table.is_none() {
+            return;
+        }
+        let cache = &self.node.0.cache;
+        let mut left = cache.disk().partitions();
+        for (partition, _) in self.node.hosts() {
+            left.remove(&partition);
+        }
+        self.away.retain(|partition, _| left.contains(partition));
+        for partition in left {
+            let since = self.away.entry(partition.clone());
+            if since.or_insert_with(Instant::now).elapsed() >= KEPT {
+                tracing::debug!(%partition, "removing local files of a partition that is not here any more");
+                cache.remove_partition(&partition);
+            }
         }
     }
 }
