@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::HarnessError;
-use crate::figures::{say, write_rows, write_table};
+use crate::figures::{ended, say, write_rows, write_table};
 use report::Report;
 use work::Pair;
 
@@ -42,13 +42,7 @@ pub struct Args {
 
 /// Measures, prints a table and writes `bench/modes.json` in the target directory.
 pub async fn run(args: Args) -> ExitCode {
-    match measure(&args).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&format!("brainy-bench-modes: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    ended("brainy-bench-modes", measure(&args).await)
 }
 
 async fn measure(args: &Args) -> Result<(), HarnessError> {
