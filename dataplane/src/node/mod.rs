@@ -39,6 +39,7 @@ mod view;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -53,6 +54,7 @@ use brainy_coordination::keys;
 use brainy_coordination::lease::Identity;
 use brainy_coordination::rebalance;
 use brainy_coordination::snapshot::PinReader;
+use brainy_coordination::store::retry::Store;
 use brainy_coordination::types::{InstanceId, PartitionId};
 use brainy_http_server::tls::TlsError;
 use parking_lot::{Mutex, RwLock};
@@ -142,22 +144,29 @@ impl Node {
         let shares = Shares::of(mode, config.memory_budget);
         let cache_metrics = CacheMetrics::register(&mut registry);
         let memory = Memory::new(shares.cache);
-        let objects = Objects::new(
-            config.store.clone(),
-            config.memory_budget / 32,
-            Arc::clone(&memory),
-            cache_metrics.remote_reads.clone(),
-        );
-        let cache = SegmentCache::open(
-            config.data_dir.join("segments"),
-            config.store.clone(),
-            Arc::clone(&memory),
-            Disk::new(config.disk_budget),
-            objects,
-        )?;
+        let cache_in = |dir: PathBuf, store: &Store, disk: Option<u64>| {
+            let objects = Objects::new(
+                store.clone(),
+                config.memory_budget / 32,
+                Arc::clone(&memory),
+                cache_metrics.remote_reads.clone(),
+            );
+            let (memory, disk) = (Arc::clone(&memory), Disk::new(disk));
+            SegmentCache::open(dir, store.clone(), memory, disk, objects)
+        };
+        // Segments of other clusters are here while they are read: an eighth of the disk is for them.
+        let peers = config.exchange.peers.len() as u64;
+        let theirs = config.disk_budget.filter(|_| peers > 0).map(|all| all / 8);
+        let own = config.disk_budget.map(|all| all - theirs.unwrap_or(0));
+        let cache = cache_in(config.data_dir.join("segments"), &config.store, own)?;
         snapshots::clear_scratch(&config.data_dir)?;
         let metrics = NodeMetrics::register(&mut registry);
-        let exchange = Exchange::open(&config.exchange, &config.data_dir, &mut registry)?;
+        let exchange = Exchange::open(
+            &config.exchange,
+            &config.data_dir,
+            &mut registry,
+            |dir, store| cache_in(dir, store, theirs.map(|all| all / peers.max(1))),
+        )?;
         let stop = CancellationToken::new();
         let settings = watcher.subscribe();
         let configuration = Configuration::new(watcher.clone(), &mut registry);
@@ -579,7 +588,7 @@ impl Node {
         &self.0.context.view
     }
 
-    fn store(&self) -> &brainy_coordination::store::retry::Store {
+    fn store(&self) -> &Store {
         &self.0.context.store
     }
 

@@ -4,7 +4,7 @@
 mod inbound;
 mod status;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// Peers as `config` says, whose segments are read below `data_dir`.
+    /// Peers as `config` says, whose segments are read below `data_dir`, each in a cache that `cache_in` makes.
     ///
     /// # Errors
     /// The directory cannot be used.
@@ -93,6 +93,7 @@ impl Exchange {
         config: &ExchangeConfig,
         data_dir: &Path,
         registry: &mut Registry,
+        cache_in: impl Fn(PathBuf, &Store) -> Result<SegmentCache, CacheError>,
     ) -> Result<Self, CacheError> {
         let metrics = ExchangeMetrics::register(registry);
         let root = data_dir.join("exchange");
@@ -103,7 +104,7 @@ impl Exchange {
             Ok::<_, CacheError>(Arc::new(Peer {
                 name: config.name.clone(),
                 store: config.store.clone(),
-                cache: SegmentCache::open(dir, config.store.clone())?,
+                cache: cache_in(dir, &config.store)?,
                 seen: watch::Sender::new(Seen::NotYet),
                 look: Notify::new(),
                 following: Mutex::default(),
