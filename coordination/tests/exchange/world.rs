@@ -55,6 +55,9 @@ pub(crate) struct Counts {
     pub(crate) collected: u64,
 }
 
+/// Who writes a partition's log, and its state.
+type Owned = (Owner<Points>, Arc<Points>);
+
 /// One cluster.
 pub(crate) struct Side {
     pub(crate) name: &'static str,
@@ -63,7 +66,7 @@ pub(crate) struct Side {
     pub(crate) partitions: u32,
     /// How far its clocks are ahead.
     skew_ms: u64,
-    pub(crate) owned: Mutex<BTreeMap<u32, (Owner<Points>, Arc<Points>)>>,
+    pub(crate) owned: Mutex<BTreeMap<u32, Owned>>,
     /// Running processes: one a partition.
     pub(crate) processes: Mutex<BTreeMap<u32, (String, AbortHandle)>>,
 }

@@ -12,7 +12,7 @@ use clap::Args;
 pub struct ExchangeArgs {
     /// Another cluster to follow, which follows this one in turn: NAME=s3://BUCKET/PREFIX, and after a '?' any of endpoint=, region= and
     /// path-style=true, joined by '&'; several are separated by commas. Needs --multi-writer. Its bucket is only read, with the
-    /// credentials of BRAINY_EXCHANGE_<NAME>_ACCESS_KEY_ID and _SECRET_ACCESS_KEY, or else this cluster's.
+    /// credentials of `BRAINY_EXCHANGE_<NAME>_ACCESS_KEY_ID` and `_SECRET_ACCESS_KEY`, or else this cluster's.
     #[arg(
         long,
         env = "BRAINY_EXCHANGE_WITH",
