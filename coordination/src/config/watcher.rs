@@ -216,10 +216,10 @@ impl ConfigWatcher {
 
     /// Looks again and again until `stop`, as often as `pause` says, which is asked again when settings or `woken` change; refusals
     /// and failures are logged once.
-    pub async fn run(
+    pub async fn run<T>(
         self,
         pause: impl Fn() -> Duration,
-        mut woken: watch::Receiver<bool>,
+        mut woken: watch::Receiver<T>,
         stop: CancellationToken,
     ) {
         let mut in_force = self.subscribe();

@@ -48,7 +48,7 @@ impl<'a> DenseRows<'a> {
     }
 
     /// A copy; none if there are no vectors.
-    fn to_vector(self, params: &DenseParams) -> Option<Vector> {
+    fn copied(self, params: &DenseParams) -> Option<Vector> {
         let data: Vec<f32> = self.iter().flatten().copied().collect();
         if params.multivector {
             MultiVector::from_flat(self.size, data)
@@ -136,7 +136,7 @@ pub(crate) fn collect(
     let dense = dense
         .filter(|(_, (name, _))| wanted.wants(name))
         .filter_map(|(field, (name, params))| {
-            let vector = row.dense(field).to_vector(params)?;
+            let vector = row.dense(field).copied(params)?;
             Some((name.clone(), vector))
         });
     let sparse = schema.sparse_vectors.keys().enumerate();

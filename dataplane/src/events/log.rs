@@ -13,6 +13,8 @@ use async_trait::async_trait;
 use brainy_coordination::document::DocumentError;
 use brainy_coordination::events::{EventLog, Recorded};
 use brainy_coordination::types::Nonce;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Backend, Deliver, Envelope, EventMetrics, Mailbox, Pushed};
@@ -41,19 +43,41 @@ pub struct LogBackend {
 }
 
 /// How long to wait before the next look at the log.
-pub struct Follow(Box<dyn Fn() -> Duration + Send + Sync>);
+pub struct Follow {
+    pause: Box<dyn Fn() -> Duration + Send + Sync>,
+    shorter: watch::Receiver<()>,
+}
 
 impl Follow {
-    /// Asks `pause` before each look.
+    /// Asks `pause` before each look, and again when `shorter` changes.
     #[must_use]
-    pub fn new(pause: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        Self(Box::new(pause))
+    pub fn new(
+        pause: impl Fn() -> Duration + Send + Sync + 'static,
+        shorter: watch::Receiver<()>,
+    ) -> Self {
+        Self {
+            pause: Box::new(pause),
+            shorter,
+        }
+    }
+
+    /// Waits until it is time for the look after `last`.
+    async fn due(&self, last: Instant) {
+        let mut shorter = self.shorter.clone();
+        loop {
+            shorter.mark_unchanged();
+            let due = last + (self.pause)();
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => return,
+                Ok(()) = shorter.changed() => {}
+            }
+        }
     }
 }
 
 impl fmt::Debug for Follow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Follow").field(&(self.0)()).finish()
+        f.debug_tuple("Follow").field(&(self.pause)()).finish()
     }
 }
 
@@ -99,9 +123,10 @@ impl LogBackend {
             }
             tokio::time::sleep(PAUSE).await;
         };
-        let mut polls = 0_u32;
+        let (mut polls, mut last) = (0_u32, Instant::now());
         loop {
-            tokio::time::sleep((follow.0)()).await;
+            follow.due(last).await;
+            last = Instant::now();
             polls = (polls + 1) % RELIST;
             if let Err(error) = self.read_on(deliver, &mut at, polls == 0).await {
                 self.cannot_read(&error);
@@ -222,7 +247,8 @@ mod tests {
         fn run(name: &str, store: &Store, follows: bool) -> Self {
             let me = InstanceId::new(name).unwrap();
             let log = Arc::new(EventLog::new(store.clone(), me.clone()));
-            let follow = follows.then(|| Follow::new(|| Duration::from_millis(50)));
+            let follow =
+                follows.then(|| Follow::new(|| Duration::from_millis(50), watch::channel(()).1));
             let backend = LogBackend::new(log.clone(), follow, EventMetrics::default());
             let backend = Arc::new(backend);
             let (says, heard) = unbounded_channel();

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use brainy_coordination::assignment::AssignmentTable;
+use brainy_coordination::assignment::{AssignmentTable, MemberState};
 use brainy_coordination::config::EffectiveConfig;
+use brainy_coordination::document::Versioned;
 use brainy_coordination::events::Event;
 use brainy_coordination::lease::{self, Identity, OwnerEvidence};
 use brainy_coordination::snapshot::PinReader;
@@ -124,20 +125,39 @@ impl Context {
         };
         self.events
             .publish(Event::AssignmentChanged { epoch: table.epoch });
-        if self.config.coordination == Coordination::S3Polling {
+        if self.asks_directly() {
             self.ask_members_to_look(&table);
         }
     }
 
-    /// Asks all other members to look at the table; does not wait.
-    pub(super) fn ask_members_to_look(self: &Arc<Self>, table: &AssignmentTable) {
-        for (instance, member) in &table.members {
-            if *instance == self.me.instance {
-                continue;
-            }
-            let context = self.clone();
-            let address = member.address.clone();
-            tokio::spawn(async move { context.rpc.hint(&address).await });
+    /// Whether members ask each other to look: nobody knows whether it hears otherwise.
+    fn asks_directly(&self) -> bool {
+        matches!(
+            self.config.coordination,
+            Coordination::S3Polling | Coordination::PubSub(_)
+        )
+    }
+
+    /// Addresses of the other members that may answer.
+    fn others(&self, table: &AssignmentTable) -> Vec<String> {
+        let others = table.members.iter().filter(|(instance, member)| {
+            **instance != self.me.instance && member.state != MemberState::Gone
+        });
+        others.map(|(_, member)| member.address.clone()).collect()
+    }
+
+    /// Asks all other members to look at this table, each until it answers or there is a newer one; does not wait.
+    pub(super) fn ask_members_to_look(self: &Arc<Self>, table: &Versioned<AssignmentTable>) {
+        let version = table.version;
+        for address in self.others(table) {
+            let newest = move |context: &Self| {
+                let table = &context.view.get().table;
+                table.as_ref().is_some_and(|table| table.version == version)
+            };
+            self.insist(newest, move |context| {
+                let address = address.clone();
+                async move { context.rpc.hint(&address).await }
+            });
         }
     }
 
@@ -147,19 +167,17 @@ impl Context {
         let Some(table) = self.view.get().table.clone() else {
             return;
         };
-        if !matches!(
-            self.config.coordination,
-            Coordination::S3Polling | Coordination::PubSub(_)
-        ) {
+        if !self.asks_directly() {
             return;
         }
-        for (instance, member) in &table.members {
-            if *instance == self.me.instance {
-                continue;
-            }
-            let context = self.clone();
-            let address = member.address.clone();
-            tokio::spawn(async move { context.rpc.hint_configuration(&address, version).await });
+        for address in self.others(&table) {
+            self.insist(
+                |_| true,
+                move |context| {
+                    let address = address.clone();
+                    async move { context.rpc.hint_configuration(&address, version).await }
+                },
+            );
         }
     }
 
@@ -169,11 +187,8 @@ impl Context {
         let Some(table) = self.view.get().table.clone() else {
             return;
         };
-        let others = table
-            .members
-            .iter()
-            .filter(|(instance, _)| **instance != self.me.instance)
-            .map(|(_, member)| self.rpc.hint(&member.address));
-        futures::future::join_all(others).await;
+        let others = self.others(&table);
+        let asked = others.iter().map(|address| self.rpc.hint(address));
+        futures::future::join_all(asked).await;
     }
 }

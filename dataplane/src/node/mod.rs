@@ -282,9 +282,10 @@ impl Node {
         let (node, token) = (self.clone(), stop.clone());
         tasks.spawn(async move {
             let context = node.context();
-            let woken = context.pushed.subscribe();
-            let found = |view: &View| context.table_changed(view);
-            let looking = node.view().run(|| context.view_pace(), woken, found, token);
+            let (woken, shorter) = (context.pushed.subscribe(), context.quiet.shorter());
+            let found = |view: &View| context.table_found(view);
+            let pace = || context.view_pace();
+            let looking = node.view().run(pace, woken, shorter, found, token);
             looking.await;
         });
         let (node, token) = (self.clone(), stop.clone());
@@ -308,9 +309,9 @@ impl Node {
         for peer in &context.exchange.peers {
             tasks.spawn(Arc::clone(peer).watch(context.clone(), stop.clone()));
         }
-        let woken = context.pushed.subscribe();
+        let shorter = context.quiet.shorter();
         let pause = move || context.config_pause();
-        tasks.spawn(watcher.run(pause, woken, stop));
+        tasks.spawn(watcher.run(pause, shorter, stop));
         tasks.close();
     }
 

@@ -48,10 +48,12 @@ impl Context {
     /// Pause before the next look at the shared configuration.
     pub(super) fn config_pause(&self) -> Duration {
         let every = Duration::from_millis(self.settings.borrow().config_poll_interval_ms);
-        if self.is_watchman() {
-            return every;
+        let rarely = self.pause(every);
+        match self.rank() {
+            Some(0) => every,
+            Some(1) if !*self.pushed.borrow() => rarely.min(every.max(DEPUTY)),
+            _ => rarely,
         }
-        self.pause(every)
     }
 
     /// Pauses before the next looks at assignments and collections.
@@ -86,21 +88,29 @@ impl Context {
         watchmen(&view).position(|instance| *instance == self.me.instance)
     }
 
-    /// Whether this node looks for those who are told.
+    /// Whether this node looks for those who are told: one, and where nobody can know that it was told a second.
     fn is_watchman(&self) -> bool {
-        self.rank() == Some(0)
+        let most = if self.quiet.polls() { 2 } else { 1 };
+        self.rank().is_some_and(|rank| rank < most)
     }
 
-    /// A look found another assignment table than the last one.
-    pub(super) fn table_changed(self: &Arc<Self>, view: &View) {
-        let (Some(table), Some(rank)) = (&view.table, self.rank()) else {
-            return;
-        };
-        if self.config.coordination == Coordination::WebSocket && rank == 0 {
+    /// A look that nobody asked for found another assignment table than the last one.
+    pub(super) fn table_found(&self, view: &View) {
+        if let Some(table) = &view.table
+            && self.config.coordination == Coordination::WebSocket
+            && self.is_watchman()
+        {
             self.events
                 .publish(Event::AssignmentChanged { epoch: table.epoch });
         }
-        if self.quiet.polls() && rank < 2 {
+    }
+
+    /// There is another assignment table, by whatever look: what made this node look may not have reached the others.
+    fn spread_table(self: &Arc<Self>, view: &View) {
+        if let Some(table) = &view.table
+            && self.quiet.polls()
+            && self.is_watchman()
+        {
             self.ask_members_to_look(table);
         }
     }
@@ -133,11 +143,14 @@ impl Node {
     pub(super) async fn watch_pushes(&self, stop: CancellationToken) {
         loop {
             let now = self.context().all_push();
-            self.context().pushed.send_if_modified(|pushed| {
+            let changed = self.context().pushed.send_if_modified(|pushed| {
                 let changed = *pushed != now;
                 *pushed = now;
                 changed
             });
+            if changed {
+                self.context().quiet.nudge();
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(EVERY) => {}
@@ -145,12 +158,18 @@ impl Node {
         }
     }
 
-    /// Notes every change of assignments and collections.
+    /// Notes every change of assignments and collections, and tells the others if this node looks for them.
     pub(super) async fn watch_views(&self, stop: CancellationToken) {
         let mut views = self.view().subscribe();
+        let version = |view: &View| view.table.as_ref().map(|table| table.version);
+        let mut told = version(&views.borrow());
         loop {
             let view = views.borrow_and_update().clone();
             self.context().quiet.seen(&view);
+            if version(&view) != told {
+                self.context().spread_table(&view);
+                told = version(&view);
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = views.changed() => if changed.is_err() { return },
@@ -168,6 +187,7 @@ impl Node {
                 Ok(()) = states.changed() => {}
             }
             let version = states.borrow_and_update().version;
+            self.context().quiet.stir();
             if version != told
                 && self.context().is_watchman()
                 && self.configuration().is_news(version)

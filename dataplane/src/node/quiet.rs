@@ -12,6 +12,8 @@
 //!
 //! These requests are hints too (design rule 9). One that does not arrive, although the node runs, costs `pushed_poll_interval_ms` at most.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use brainy_coordination::assignment::MemberState;
@@ -40,6 +42,10 @@ pub(crate) struct Quiet {
     polls: bool,
     settings: watch::Receiver<EffectiveConfig>,
     news: Mutex<News>,
+    /// Signals that pauses may be shorter than they were.
+    shorter: watch::Sender<()>,
+    /// Followers that are being asked to read up to a position.
+    waking: Mutex<HashMap<(PartitionId, InstanceId), LogPosition>>,
 }
 
 #[derive(Debug)]
@@ -64,12 +70,27 @@ impl Quiet {
                 last: Instant::now(),
                 known: false,
             }),
+            shorter: watch::Sender::new(()),
+            waking: Mutex::default(),
         }
     }
 
     /// Something happened, or is about to.
     pub(super) fn stir(&self) {
-        self.news.lock().last = Instant::now();
+        let before = std::mem::replace(&mut self.news.lock().last, Instant::now());
+        if before.elapsed() >= QUIET_AFTER {
+            self.nudge();
+        }
+    }
+
+    /// Lets who sleeps until its next look ask again how long.
+    pub(super) fn nudge(&self) {
+        self.shorter.send_replace(());
+    }
+
+    /// Changes when pauses may be shorter than they were.
+    pub(super) fn shorter(&self) -> watch::Receiver<()> {
+        self.shorter.subscribe()
     }
 
     /// There is another view.
@@ -79,6 +100,7 @@ impl Quiet {
             last: Instant::now(),
             known,
         };
+        self.nudge();
     }
 
     fn is_silence(&self, silence: Duration) -> bool {
@@ -121,7 +143,7 @@ pub(super) fn watchmen(view: &View) -> impl Iterator<Item = &InstanceId> {
 
 impl Context {
     /// Asks those who follow a log of this node to read it up to `position`; does not wait.
-    pub(super) fn wake_followers(&self, partition: &PartitionId, position: LogPosition) {
+    pub(super) fn wake_followers(self: &Arc<Self>, partition: &PartitionId, position: LogPosition) {
         let view = self.view.get();
         let Some(assignment) = view.assignment(partition) else {
             return;
@@ -132,17 +154,59 @@ impl Context {
             let Some(member) = view.member(instance) else {
                 continue;
             };
-            let (rpc, stop) = (self.rpc.clone(), self.stop.clone());
-            let (address, partition) = (member.address.clone(), partition.clone());
-            let until = Instant::now() + self.rarely();
-            let asking = async move {
-                while !rpc.hint_log(&address, &partition, position).await && Instant::now() < until
-                {
+            if member.state == MemberState::Gone {
+                continue;
+            }
+            let who = (partition.clone(), instance.clone());
+            let asked = self.quiet.waking.lock().insert(who.clone(), position);
+            // Whoever is being asked already is asked for this position next.
+            if asked.is_none() {
+                let (context, address) = (self.clone(), member.address.clone());
+                tokio::spawn(async move { context.wake(who, address).await });
+            }
+        }
+    }
+
+    /// Asks a follower until it has heard of the newest position.
+    async fn wake(&self, who: (PartitionId, InstanceId), address: String) {
+        let until = Instant::now() + self.rarely();
+        let asking = async {
+            loop {
+                let newest = self.quiet.waking.lock().get(&who).copied();
+                let Some(position) = newest else { return };
+                let heard = self.rpc.hint_log(&address, &who.0, position).await;
+                if !heard && Instant::now() < until {
+                    tokio::time::sleep(REPEAT).await;
+                    continue;
+                }
+                let mut waking = self.quiet.waking.lock();
+                if !heard || waking.get(&who) == Some(&position) {
+                    waking.remove(&who);
+                    return;
+                }
+            }
+        };
+        self.stop.run_until_cancelled(asking).await;
+    }
+
+    /// Asks until there is an answer, for as long as `matters`, and no longer than until the one asked looks by itself; does not wait.
+    pub(super) fn insist<F>(
+        self: &Arc<Self>,
+        matters: impl Fn(&Self) -> bool + Send + Sync + 'static,
+        ask: impl Fn(Arc<Self>) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = bool> + Send,
+    {
+        let context = self.clone();
+        let until = Instant::now() + self.rarely();
+        tokio::spawn(async move {
+            let asking = async {
+                while matters(&context) && !ask(context.clone()).await && Instant::now() < until {
                     tokio::time::sleep(REPEAT).await;
                 }
             };
-            tokio::spawn(async move { stop.run_until_cancelled_owned(asking).await });
-        }
+            context.stop.run_until_cancelled(asking).await;
+        });
     }
 
     fn rarely(&self) -> Duration {
@@ -152,8 +216,6 @@ impl Context {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use brainy_coordination::assignment::{AssignmentTable, Member, Role};
     use brainy_coordination::document::Versioned;
     use brainy_coordination::store::ETag;
@@ -187,7 +249,24 @@ mod tests {
                 last: Instant::now(),
                 known: false,
             }),
+            shorter: watch::Sender::new(()),
+            waking: Mutex::default(),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_sleeps_hears_of_the_first_news_after_a_silence() {
+        let node = quiet(true);
+        node.seen(&view(&[("a", Role::Writer), ("b", Role::Reader)]));
+        let mut shorter = node.shorter();
+        node.stir();
+        assert!(!shorter.has_changed().unwrap());
+        tokio::time::advance(QUIET_AFTER).await;
+        node.stir();
+        assert!(shorter.has_changed().unwrap());
+        shorter.mark_unchanged();
+        node.seen(&View::default());
+        assert!(shorter.has_changed().unwrap());
     }
 
     #[tokio::test(start_paused = true)]

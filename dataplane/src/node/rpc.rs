@@ -225,15 +225,15 @@ impl RpcClient {
         answer
     }
 
-    /// Tells the node at `address` to look at the assignments. Best effort.
-    pub async fn hint(&self, address: &str) {
-        let _heard = self.send_hint(address, b"{}".to_vec()).await;
+    /// Tells the node at `address` to look at the assignments. Best effort; says whether it has.
+    pub async fn hint(&self, address: &str) -> bool {
+        self.send_hint(address, b"{}".to_vec()).await
     }
 
-    /// Tells the node at `address` that the shared configuration has this version. Best effort.
-    pub async fn hint_configuration(&self, address: &str, version: u64) {
+    /// Tells the node at `address` that the shared configuration has this version. Best effort; says whether it heard.
+    pub async fn hint_configuration(&self, address: &str, version: u64) -> bool {
         let body = format!("{{\"configuration\":{version}}}");
-        let _heard = self.send_hint(address, body.into_bytes()).await;
+        self.send_hint(address, body.into_bytes()).await
     }
 
     /// Tells the node at `address` that the log of a partition that it follows is acknowledged up to `position`. Says whether it heard.

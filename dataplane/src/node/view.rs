@@ -174,24 +174,28 @@ impl ClusterView {
             .ok_or_else(|| ServiceError::NoSuchCollection(name.to_owned()))
     }
 
-    /// Polls until `stop`, as often as `pace` says, which is asked again when `woken` changes. Calls `found` when a look that nobody
-    /// asked for found another table.
+    /// Polls until `stop`, as often as `pace` says, which is asked again when `shorter` changes; looks at once when `woken` changes.
+    /// Calls `found` when a look that nobody asked for found another table.
     pub(crate) async fn run(
         &self,
         pace: impl Fn() -> Pace,
         mut woken: watch::Receiver<bool>,
+        mut shorter: watch::Receiver<()>,
         found: impl Fn(&View),
         stop: CancellationToken,
     ) {
         let mut complete = tokio::time::Instant::now();
+        let mut last = complete;
         loop {
             let Pace { table, manifest } = pace();
             let asked = tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.hint.notified() => true,
                 Ok(()) = woken.changed() => true,
-                () = tokio::time::sleep(table) => false,
+                () = tokio::time::sleep_until(last + table) => false,
+                Ok(()) = shorter.changed() => continue,
             };
+            last = tokio::time::Instant::now();
             let before = self.get().table.as_ref().map(|table| table.version);
             let looked = if asked || complete.elapsed() >= manifest {
                 complete = tokio::time::Instant::now();

@@ -30,8 +30,8 @@ pub(super) fn besides_websocket(
         let log = Arc::new(EventLog::new(config.store.clone(), me));
         let polled = config.coordination == Coordination::S3Polling;
         let follow = polled.then(|| {
-            let quiet = quiet.clone();
-            Follow::new(move || quiet.pause_of_events())
+            let (quiet, shorter) = (quiet.clone(), quiet.shorter());
+            Follow::new(move || quiet.pause_of_events(), shorter)
         });
         all.push(Arc::new(LogBackend::new(log, follow, metrics.clone())));
     }

@@ -112,6 +112,13 @@ impl Host {
         if done.is_ok() && segments {
             done = replica.refresh().await.map(drop);
         }
+        if done.is_err() {
+            // Found by the next look, which is soon.
+            let mut heard = self.news.heard.lock();
+            heard.position = position.max(heard.position);
+            heard.segments |= segments;
+            *self.news.moved.lock() = None;
+        }
         self.followed(done);
     }
 }
