@@ -206,6 +206,19 @@ impl Field {
     }
 }
 
+/// What there is to judge of a field.
+pub(crate) struct FieldFacts<'f> {
+    /// The write that set its register.
+    pub(crate) base: Stamp,
+    pub(crate) register: &'f Held<Json>,
+    /// Whether it only changes a counter or set whose register is elsewhere.
+    pub(crate) refers: bool,
+    /// How many writers its counter or set has.
+    pub(crate) writers: usize,
+    /// The newest time in its set.
+    pub(crate) newest: Hlc,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Fields {
@@ -285,25 +298,25 @@ impl Fields {
         })
     }
 
-    /// Shows `see` each field: its path, the stamp and contents of its register, how many writers its counter and its set have, and
-    /// the newest time in the set.
+    /// Shows `see` each field with its path.
     pub(crate) fn each_field<E>(
         &self,
-        mut see: impl FnMut(&FieldPath, Stamp, &Held<Json>, usize, Hlc) -> Result<(), E>,
+        mut see: impl FnMut(&FieldPath, FieldFacts<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         for (path, field) in &self.fields {
             let sets = field.elements.values();
             let writers = sets.clone().map(BTreeMap::len).max().unwrap_or_default();
             let times = sets.flat_map(BTreeMap::values);
             let newest = times.map(|t| t.added.max(t.removed)).max();
-            let writers = writers.max(field.counts.len());
-            see(
-                path,
-                field.base,
-                &field.value,
-                writers,
-                newest.unwrap_or_default(),
-            )?;
+            let changes = !(field.counts.is_empty() && field.elements.is_empty());
+            let facts = FieldFacts {
+                base: field.base,
+                register: &field.value,
+                refers: changes && field.value.is_gone(),
+                writers: writers.max(field.counts.len()),
+                newest: newest.unwrap_or_default(),
+            };
+            see(path, facts)?;
         }
         Ok(())
     }

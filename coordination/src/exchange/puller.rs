@@ -1,5 +1,6 @@
 //! The owner of a partition bringing what a peer holds into it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -74,6 +75,11 @@ struct Stream {
     pending: Option<(Vec<SegmentMeta>, LogPosition)>,
     /// After a failure: until when nothing is tried, and the pause that this was.
     waits: Option<(Instant, Duration)>,
+    /// Most slots that were passed as lost at any time: those after the place are met again after a failure.
+    lost: u64,
+    /// Those up to the place that sources before this one passed, and those of this one.
+    lost_before: u64,
+    lost_here: u64,
 }
 
 /// Follows some partitions of one peer for one partition of this cluster.
@@ -87,6 +93,8 @@ pub struct Puller {
     saved: Instant,
     /// Whether the cursor that is stored says less than what is durable.
     behind: bool,
+    /// After a cursor could not be written: as with a stream.
+    waits: Option<(Instant, Duration)>,
 }
 
 impl Puller {
@@ -110,6 +118,9 @@ impl Puller {
                 place,
                 pending: None,
                 waits: None,
+                lost: 0,
+                lost_before: 0,
+                lost_here: 0,
             };
             (source, stream)
         });
@@ -123,6 +134,7 @@ impl Puller {
             streams,
             saved: Instant::now(),
             behind: false,
+            waits: None,
         })
     }
 
@@ -141,7 +153,7 @@ impl Puller {
     /// Slots of the peer's log that were passed because their loss had been accepted there.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.streams.values().map(|s| s.source.lost()).sum()
+        self.streams.values().map(|s| s.lost).sum()
     }
 
     /// Takes one step with each of the peer's partitions.
@@ -153,14 +165,18 @@ impl Puller {
         };
         let mut segment_done = false;
         for (id, stream) in &mut self.streams {
-            if stream
-                .waits
-                .is_some_and(|(until, _)| Instant::now() < until)
-            {
+            if waiting(stream.waits) {
                 round.caught_up = false;
                 continue;
             }
-            match stream.step(id, target).await {
+            let before = stream.place.position;
+            let stepped = stream.step(id, target).await;
+            let passed = stream.source.lost();
+            stream.lost = stream.lost.max(stream.lost_before + passed);
+            if stream.place.position > before {
+                stream.lost_here = passed;
+            }
+            match stepped {
                 Ok(Step::End) => stream.waits = None,
                 Ok(step) => {
                     stream.waits = None;
@@ -176,28 +192,41 @@ impl Puller {
                     let at = stream.place.position;
                     stream.source = Source::new(self.peer_store.clone(), id.clone(), at);
                     stream.pending = None;
-                    let pause = stream.waits.map_or(FIRST_PAUSE, |(_, pause)| pause * 2);
-                    let pause = pause.min(LONGEST_PAUSE);
-                    stream.waits = Some((Instant::now() + pause, pause));
+                    stream.lost_before += std::mem::take(&mut stream.lost_here);
+                    stream.waits = Some(longer(&self.store, stream.waits));
                 }
             }
         }
         // A segment is much to read again.
-        if self.behind && (segment_done || self.saved.elapsed() >= SAVE_EVERY) {
+        let due = segment_done || self.waits.is_some() || self.saved.elapsed() >= SAVE_EVERY;
+        if self.behind && due && !waiting(self.waits) {
             let saved = self.cursor();
             match saved.save(&self.store, &self.partition, &self.name).await {
                 Ok(()) => {
                     self.behind = false;
                     self.saved = Instant::now();
+                    self.waits = None;
                 }
-                // It only says less; the next round tries again.
+                // It only says less.
                 Err(error) => {
+                    self.waits = Some(longer(&self.store, self.waits));
                     tracing::warn!(partition = %self.partition, peer = self.name, %error, "the cursor of an exchange stays behind");
                 }
             }
         }
         round
     }
+}
+
+fn waiting(waits: Option<(Instant, Duration)>) -> bool {
+    waits.is_some_and(|(until, _)| Instant::now() < until)
+}
+
+/// Until when nothing is tried after a further failure, and the pause that this is. Many that fail together do not try together again.
+fn longer(store: &Store, waits: Option<(Instant, Duration)>) -> (Instant, Duration) {
+    let pause = waits.map_or(FIRST_PAUSE, |(_, pause)| pause * 2);
+    let pause = pause.min(LONGEST_PAUSE);
+    (Instant::now() + store.jittered(pause), pause)
 }
 
 enum Step {
@@ -240,8 +269,9 @@ impl Stream {
                 Ok(Step::Log)
             }
             Found::Segments { mut segments, to } => {
-                // The newest last, which is taken first: it has most of what will win.
-                segments.sort_by_key(|segment| segment.newest);
+                // The oldest last, which is taken first: a deletion that hides nothing here yet may be forgotten before what it hides
+                // comes.
+                segments.sort_by_key(|segment| Reverse(segment.newest));
                 // Those that are gone from the manifest are never met again.
                 let place = &mut self.place.segments;
                 place.retain(|id| segments.iter().any(|segment| segment.id == *id));
@@ -251,3 +281,7 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "puller_tests.rs"]
+mod tests;

@@ -56,13 +56,32 @@ struct View<'a> {
     writer: &'a LaneWriter,
 }
 
+/// What a write builds on.
+struct Before {
+    state: PointState,
+    /// The part of it that is in no log: what the point was before it had versions.
+    unlogged: Option<PointState>,
+}
+
+impl Before {
+    /// What `delta` has to say to whoever only reads the log.
+    fn told(self, delta: PointState) -> Result<PointState, EngineError> {
+        match self.unlogged {
+            Some(unlogged) => unlogged.merge(delta).map_err(|e| state_error(&e)),
+            None => Ok(delta),
+        }
+    }
+}
+
 impl View<'_> {
-    fn state(&self, id: PointId) -> Result<PointState, EngineError> {
-        let mut state = self.base.point_state(id, self.writer.policy)?;
+    fn before(&self, id: PointId) -> Result<Before, EngineError> {
+        let known = self.base.known_state(id, self.writer.policy)?;
+        let unlogged = known.made_up.then(|| known.state.clone());
+        let mut state = known.state;
         for (_, delta) in self.writer.pending.get(&id).into_iter().flatten() {
             state = state.merge(delta.clone()).map_err(|e| state_error(&e))?;
         }
-        Ok(state)
+        Ok(Before { state, unlogged })
     }
 }
 
@@ -71,7 +90,7 @@ impl PointView for View<'_> {
         if !self.writer.pending.contains_key(&id) {
             return self.base.get(id);
         }
-        let value = self.state(id)?.value();
+        let value = self.before(id)?.state.value();
         let point = value.map(|value| point_of(id, value)).transpose()?;
         Ok(point.map(|point| fitting(&self.base.schema(), point)))
     }
@@ -141,14 +160,14 @@ impl LaneWriter {
         now_ms: u64,
     ) -> Result<Vec<(PointId, PointState)>, StageError> {
         let view = View { base, writer: self };
-        let mut wanted: Vec<(PointState, Change)> = Vec::new();
-        let mut adjusted: Vec<(PointId, PointState)> = Vec::new();
+        let mut wanted: Vec<(Before, Change)> = Vec::new();
+        let mut adjusted: Vec<(PointId, Before)> = Vec::new();
         let fields = match op {
             WriteOp::Adjust { selector, ops } => {
                 for id in select(selector, &view)? {
-                    let state = view.state(id)?;
-                    if state.exists() {
-                        adjusted.push((id, state));
+                    let before = view.before(id)?;
+                    if before.state.exists() {
+                        adjusted.push((id, before));
                     }
                 }
                 field_ops(ops)?
@@ -158,7 +177,7 @@ impl LaneWriter {
                     if let Change::Put(point) = &change {
                         check(&base.schema(), &point.vectors)?;
                     }
-                    wanted.push((view.state(change.id())?, change));
+                    wanted.push((view.before(change.id())?, change));
                 }
                 Vec::new()
             }
@@ -166,8 +185,8 @@ impl LaneWriter {
         if seen.is_some() {
             self.may_see(wanted.len() + adjusted.len())?;
         }
-        let states = wanted.iter().map(|(state, _)| state);
-        let states = states.chain(adjusted.iter().map(|(_, state)| state));
+        let states = wanted.iter().map(|(before, _)| &before.state);
+        let states = states.chain(adjusted.iter().map(|(_, before)| &before.state));
         let newest = states.map(PointState::newest).max().unwrap_or_default();
         let newest = newest.max(seen.map(VectorClock::newest).unwrap_or_default());
         if wanted.is_empty() && adjusted.is_empty() {
@@ -176,18 +195,19 @@ impl LaneWriter {
         let stamp = self.clock.tick(now_ms, newest)?;
         let whole = matches!(op, WriteOp::Upsert(_) | WriteOp::UpsertIf { .. });
         let mut deltas = Vec::with_capacity(wanted.len() + adjusted.len());
-        for (state, change) in wanted {
-            let id = change.id();
+        for (before, change) in wanted {
+            let (id, state) = (change.id(), &before.state);
             let delta = match &change {
                 Change::Put(point) if whole => state.put(&value_of(point)?, stamp, seen),
                 Change::Put(point) => state.edit(&value_of(point)?, stamp, seen),
                 Change::Delete(_) | Change::Merge(..) => state.delete(stamp, seen),
             };
-            deltas.push((id, delta));
+            deltas.push((id, before.told(delta)?));
         }
-        for (id, state) in adjusted {
-            let delta = state.adjust(&fields, stamp);
-            deltas.push((id, delta.map_err(|error| StageError::Field { id, error })?));
+        for (id, before) in adjusted {
+            let delta = before.state.adjust(&fields, stamp);
+            let delta = delta.map_err(|error| StageError::Field { id, error })?;
+            deltas.push((id, before.told(delta)?));
         }
         Ok(deltas)
     }
@@ -290,16 +310,20 @@ pub(crate) fn value_of(point: &Point) -> Result<Value, EngineError> {
 pub(crate) fn point_of(id: PointId, value: Value) -> Result<Point, EngineError> {
     let mut vectors = Vectors::default();
     for (name, blob) in value.vectors {
-        let vector = rmp_serde::from_slice(&blob.0).map_err(|e| EngineError::Decode {
-            what: "vector of a version",
-            reason: e.to_string(),
-        })?;
-        vectors.insert(name, vector);
+        vectors.insert(name, vector_of(&blob)?);
     }
     Ok(Point {
         id,
         vectors,
         payload: value.payload,
+    })
+}
+
+/// The vector in it.
+pub(crate) fn vector_of(blob: &Blob) -> Result<Vector, EngineError> {
+    rmp_serde::from_slice(&blob.0).map_err(|e| EngineError::Decode {
+        what: "vector of a version",
+        reason: e.to_string(),
     })
 }
 

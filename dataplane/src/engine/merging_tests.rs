@@ -389,6 +389,46 @@ fn points_from_before_several_instances_wrote_are_older_than_all() {
 }
 
 #[test]
+fn another_cluster_that_reads_only_merges_comes_to_the_same() {
+    for policy in Policy::ALL {
+        let ops = [
+            set(1, json!({"n": 5})),
+            upsert(1, json!({"new": 1})),
+            WriteOp::Delete(ids(1)),
+            increment(1, 3),
+        ];
+        let ops = ops.into_iter();
+        for op in ops.take(if policy == Policy::Crdt { 4 } else { 3 }) {
+            let mut world = World::new(policy);
+            let WriteOp::Upsert(points) = upsert(1, json!({"n": 4, "old": true})) else {
+                panic!("an upsert");
+            };
+            let puts: Vec<Change> = points.into_iter().map(Change::Put).collect();
+            world.log.push(encode(0, &puts).unwrap().to_vec());
+            world.settle();
+            world.write(1, &op).unwrap();
+            world.settle();
+            let other = PartitionState::new(schema()).of_cluster(Writer(77));
+            for entry in &world.log {
+                for change in decode(entry).unwrap().changes {
+                    let Change::Merge(id, delta) = change else {
+                        continue;
+                    };
+                    let delta = delta.decode().unwrap();
+                    let news = other.incoming(id, &delta, policy, world.now).unwrap();
+                    let at = LogPosition::new(1, other.position().seq + 1);
+                    other.apply(at, &[news.unwrap()]).unwrap();
+                }
+            }
+            let theirs = other.point_state(PointId::Num(1), policy).unwrap();
+            assert_eq!(theirs, world.state(0, 1), "{policy} {op:?}");
+            let shown = other.get(PointId::Num(1)).unwrap();
+            assert_eq!(shown, world.replicas[0].get(PointId::Num(1)).unwrap());
+        }
+    }
+}
+
+#[test]
 fn what_a_policy_lacks_is_refused_by_name() {
     let mut world = World::new(Policy::LastWriteWins);
     world.write(0, &upsert(1, json!({"n": 4}))).unwrap();

@@ -121,6 +121,14 @@ fn prepare_row(params: &DenseParams, name: &str, row: &mut [f32]) -> Result<(), 
         );
         return Err(EngineError::invalid(what(name), rule));
     }
+    finite(name, row)?;
+    if params.distance == Distance::Cosine {
+        normalise(row);
+    }
+    Ok(())
+}
+
+fn finite(name: &str, row: &[f32]) -> Result<(), EngineError> {
     if let Some(i) = row.iter().position(|v| !v.is_finite()) {
         let rule = format!(
             "component {i} is {}, it must be a finite 32-bit number",
@@ -128,10 +136,19 @@ fn prepare_row(params: &DenseParams, name: &str, row: &mut [f32]) -> Result<(), 
         );
         return Err(EngineError::invalid(what(name), rule));
     }
-    if params.distance == Distance::Cosine {
-        normalise(row);
-    }
     Ok(())
+}
+
+/// Whether all of a vector is finite, whatever collection it is for.
+///
+/// # Errors
+/// [`EngineError::Invalid`] with the vector and the component.
+pub(crate) fn check_finite(name: &str, vector: &Vector) -> Result<(), EngineError> {
+    match vector {
+        Vector::Dense(data) => finite(name, data),
+        Vector::Multi(list) => list.rows().try_for_each(|row| finite(name, row)),
+        Vector::Sparse(sparse) => finite(name, sparse.values()),
+    }
 }
 
 #[cfg(test)]

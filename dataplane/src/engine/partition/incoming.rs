@@ -7,9 +7,10 @@ use brainy_conflict::{ForeignError, PointState, Policy};
 
 use crate::engine::change::{Change, Delta};
 use crate::engine::error::EngineError;
-use crate::engine::merging::{point_of, state_error};
+use crate::engine::merging::{state_error, vector_of};
 use crate::engine::payload;
-use crate::model::{PointId, VectorSchema};
+use crate::engine::schema::{check, check_finite, prepare};
+use crate::model::{PointId, VectorSchema, Vectors};
 
 use super::states::Outcome;
 use super::{PartitionState, Prepared};
@@ -49,31 +50,47 @@ impl PartitionState {
         now_ms: u64,
     ) -> Result<Option<Change>, IncomingError> {
         let engine = |error| IncomingError::Engine { id, error };
-        theirs
-            .check_foreign(now_ms)
-            .map_err(|error| IncomingError::Foreign { id, error })?;
-        let ours = self.point_state(id, policy).map_err(engine)?;
-        let merged = ours.clone().merge(theirs.clone());
+        let foreign = |error| IncomingError::Foreign { id, error };
+        theirs.check_foreign(now_ms).map_err(foreign)?;
+        let known = self.known_state(id, policy).map_err(engine)?;
+        let merged = known.state.clone().merge(theirs.clone());
         let merged = merged.map_err(|e| engine(state_error(&e)))?;
-        if merged == ours {
+        if merged == known.state {
             return Ok(None);
         }
+        // Merged with more it may be beyond what another cluster would take.
+        merged
+            .check_whole()
+            .map_err(|e| foreign(ForeignError::State(e)))?;
         let schema = self.schema();
-        // What is merged between now and then may leave only this.
+        // What is hidden now is shown after a later write, and what is merged between now and then may leave only this.
+        decodable(&schema, theirs).map_err(engine)?;
         storable(&schema, id, theirs).map_err(engine)?;
         storable(&schema, id, &merged).map_err(engine)?;
-        let delta = Delta::new(theirs).map_err(engine)?;
+        // The other cluster has to learn of what the point was without versions.
+        let news = if known.made_up { &merged } else { theirs };
+        let delta = Delta::new(news).map_err(engine)?;
         Ok(Some(Change::Merge(id, delta)))
     }
+}
+
+/// Whether every vector in it, shown or not, can be read and stored. Those that do not fit the schema may fit a later one.
+fn decodable(schema: &VectorSchema, state: &PointState) -> Result<(), EngineError> {
+    for (name, blob) in state.held_vectors() {
+        let vector = vector_of(blob)?;
+        check_finite(name, &vector)?;
+        let mut one = Vectors::default();
+        one.insert(name, vector);
+        if check(schema, &one).is_ok() {
+            prepare(schema, &mut one)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a state can be applied, stored and read again. Vectors that the collection does not have are left out, as they are when the log is
 /// applied.
 fn storable(schema: &VectorSchema, id: PointId, state: &PointState) -> Result<(), EngineError> {
-    // Siblings are decoded when they are asked for.
-    for value in state.siblings().into_iter().filter_map(|s| s.value) {
-        point_of(id, value)?;
-    }
     let (prepared, state) = Outcome::of(schema, id, state.clone())?.stored(schema)?;
     if let Some(Prepared { payload, .. }) = prepared {
         payload::decode(&payload)?;

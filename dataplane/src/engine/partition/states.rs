@@ -33,6 +33,13 @@ pub(super) struct Outcome {
     state: Option<PointState>,
 }
 
+/// What is known of a point.
+pub(crate) struct Known {
+    pub(crate) state: PointState,
+    /// Whether it was made up of a point without versions: no log contains it.
+    pub(crate) made_up: bool,
+}
+
 impl Snapshot {
     /// The newest change of a point.
     pub(super) fn newest(&self, id: PointId) -> Result<Option<Outcome>, EngineError> {
@@ -139,16 +146,30 @@ impl Outcome {
 }
 
 impl PartitionState {
-    /// The state of a point in a partition that several instances write, and whether it has one: points that were written before that
-    /// have none of their own.
+    /// The state of a point in a partition that several instances write; points that were written before that have none of their
+    /// own, and get one that is older than everything concurrent.
     ///
     /// # Errors
     /// A payload or state that does not decode.
     pub fn point_state(&self, id: PointId, policy: Policy) -> Result<PointState, EngineError> {
-        match self.snapshot().newest(id)? {
-            Some(found) => found.into_state(id, policy, self.origin),
-            None => Ok(PointState::new(policy)),
-        }
+        Ok(self.known_state(id, policy)?.state)
+    }
+
+    /// As [`Self::point_state`], with where it comes from.
+    ///
+    /// # Errors
+    /// A payload or state that does not decode.
+    pub(crate) fn known_state(&self, id: PointId, policy: Policy) -> Result<Known, EngineError> {
+        let Some(found) = self.snapshot().newest(id)? else {
+            return Ok(Known {
+                state: PointState::new(policy),
+                made_up: false,
+            });
+        };
+        let stored = found.state.as_ref();
+        let made_up = found.point.is_some() && stored.is_none_or(|s| s.policy() != policy);
+        let state = found.into_state(id, policy, self.origin)?;
+        Ok(Known { state, made_up })
     }
 
     /// Versions of the points that were ever written here and whose deletions are not forgotten, in the order of the request.

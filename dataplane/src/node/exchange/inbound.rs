@@ -154,18 +154,34 @@ impl Judge {
                     unversioned += 1;
                     continue;
                 };
-                let mut delta = delta.decode()?;
-                if let Some(before) = states.remove(&id) {
-                    let joined = before.merge(delta);
-                    delta = joined.map_err(|e| InboundError::Later(format!("point {id}: {e}")))?;
-                }
-                states.insert(id, delta);
+                join(&mut states, id, delta.decode()?)?;
             }
         }
         let mut news = self.news(states)?;
         news.counts.unversioned = unversioned;
         Ok(news)
     }
+}
+
+/// Adds a state of a point to those that are known. It is judged before it is joined with them: joining takes time that the sizes of
+/// both bound.
+fn join(
+    states: &mut BTreeMap<PointId, PointState>,
+    id: PointId,
+    state: PointState,
+) -> Result<(), InboundError> {
+    let foreign = |error| InboundError::Refused(IncomingError::Foreign { id, error });
+    state.check_foreign(now_ms()).map_err(foreign)?;
+    let joined = match states.remove(&id) {
+        None => state,
+        Some(before) => {
+            let joined = before.merge(state).map_err(|e| foreign(e.into()))?;
+            joined.check_whole().map_err(|e| foreign(e.into()))?;
+            joined
+        }
+    };
+    states.insert(id, joined);
+    Ok(())
 }
 
 impl Inbound<'_> {
@@ -250,13 +266,8 @@ impl Target for Inbound<'_> {
                     carried.states.retain(|(id, _)| judge.is_mine(*id));
                     // A row and a deletion of one point are in different batches, or joined here.
                     let mut states: BTreeMap<PointId, PointState> = BTreeMap::new();
-                    for (id, mut state) in carried.states {
-                        if let Some(before) = states.remove(&id) {
-                            let joined = before.merge(state);
-                            state = joined
-                                .map_err(|e| InboundError::Later(format!("point {id}: {e}")))?;
-                        }
-                        states.insert(id, state);
+                    for (id, state) in carried.states {
+                        join(&mut states, id, state)?;
                     }
                     let mut news = judge.news(states)?;
                     news.counts.unversioned = carried.unversioned;
