@@ -6,7 +6,7 @@
 use serde_json::Value as Json;
 
 use crate::crdt::Fields;
-use crate::hlc::{Clock, ClockDrift, Hlc, Stamp};
+use crate::hlc::{Clock, ClockDrift, Stamp};
 use crate::siblings::Siblings;
 use crate::state::{Inner, PointState, StateError};
 use crate::value::{Blob, Held, Value};
@@ -196,6 +196,7 @@ fn fields(all: &Fields) -> Result<(), StateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hlc::Hlc;
     use crate::{FieldOp, Policy, Writer};
     use serde_json::json;
 
@@ -222,7 +223,7 @@ mod tests {
             put.check_foreign(now).unwrap();
             put.delete(stamp(now + 1), None).check_foreign(now).unwrap();
             let late = now - MAX_AHEAD_MS - 1;
-            for state in [&put, &put.delete(stamp(now), None)] {
+            for state in [&put, &put.delete(stamp(now + 1), None)] {
                 let refused = state.check_foreign(late).unwrap_err();
                 assert!(matches!(refused, ForeignError::Clock(_)), "{refused}");
             }
