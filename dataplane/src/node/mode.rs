@@ -36,7 +36,7 @@ pub enum Promotion {
 pub struct CacheStrategy {
     /// Its share of the memory budget, percent.
     pub percent: u64,
-    /// Whether the share follows the load ([`Border`]).
+    /// Whether the share follows the load.
     pub adapts: bool,
     /// What moves into it.
     pub promotion: Promotion,
